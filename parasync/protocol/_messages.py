@@ -1,0 +1,189 @@
+"""What replicas and authorities say to each other besides envelopes: plain data, carried by any transport that can ask.
+
+A request goes to the authority of a topic under its `verb` and is answered by the type in the comment, or by a `Refusal`.
+A `Probe` goes to every authority and replica of a topic; those who have something to say answer with a `ProbeReply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+
+import attrs
+
+from parasync.protocol._envelope import NO_META, EncodedBody, Envelope, Kind
+from parasync.protocol._version import Version
+
+ASK_KEYS_MAX: Final = 512
+"""The most positions in one ask; what is over waits for the next."""
+PAGE_KEYS_MAX: Final = 1024
+"""The most keys in one page of a listing."""
+REASON_CHARS_MAX: Final = 500
+"""The longest reason of a refusal."""
+
+
+class Position(NamedTuple):
+    """Where an asker stands with one object: what it applied, and the checksum of that (None where unknown)."""
+
+    version: Version
+    checksum: int | None
+
+
+@attrs.define(slots=True)
+class Ask:
+    """"Here is what I hold; what is newer?" Answered by `Answer`.
+
+    Args:
+        epoch: the highest epoch that the asker has heard, so that an authority below it notices.
+        keys: the full keys asked for, at most `ASK_KEYS_MAX`; a key may stand here more than once.
+        positions: for each key where the asker stands, None for nothing (or an unproven seed).
+    """
+
+    verb: ClassVar[str] = "state"
+    epoch: int
+    keys: tuple[str, ...]
+    positions: tuple[Position | None, ...]
+
+
+class Same(NamedTuple):
+    """The outcome "you hold the newest": it speaks of the position that was asked with."""
+
+
+class Absent(NamedTuple):
+    """The outcome "there is no such object": a tombstone at the floor of the answer."""
+
+
+class Unanswered(NamedTuple):
+    """The outcome "this did not fit into the answer": ask again."""
+
+
+SAME: Final = Same()
+ABSENT_OBJECT: Final = Absent()
+UNANSWERED: Final = Unanswered()
+
+Outcome: TypeAlias = Same | Absent | Unanswered | Envelope[Any]
+
+
+@attrs.define(slots=True)
+class Answer:
+    """What an authority knows of the keys it was asked for.
+
+    Args:
+        epoch: the life of the authority that answers.
+        beat: the number of its last beat before the answer, 0 before the first.
+        uptime_s: seconds since it started to serve, on its own monotonic clock.
+        floor: the version at and below which tombstones were dropped.
+        history_epoch: the epoch since which no version was lost; versions of lower epochs may be.
+        outcomes: one for each key of the ask, in its order.
+    """
+
+    epoch: int
+    beat: int
+    uptime_s: float
+    floor: Version
+    history_epoch: int
+    outcomes: tuple[Outcome, ...]
+
+
+@attrs.define(slots=True)
+class ListKeys:
+    """"Which objects are there?" Answered by `KeyPage`.
+
+    Args:
+        prefix: only ids that begin so.
+        after: only keys above this one, in the order of code points; "" for the first page.
+        limit: at most this many, 1 to `PAGE_KEYS_MAX`.
+    """
+
+    verb: ClassVar[str] = "list"
+    prefix: str = ""
+    after: str = ""
+    limit: int = PAGE_KEYS_MAX
+
+
+@attrs.define(slots=True)
+class KeyPage:
+    """One page of the live objects of a topic, without tombstones; `more` tells whether another page follows."""
+
+    epoch: int
+    keys: tuple[str, ...]
+    versions: tuple[Version, ...]
+    more: bool
+
+
+@attrs.define(slots=True)
+class Put:
+    """"Write this for me." Answered by `Written`, or refused by authorities that take no remote writes.
+
+    Args:
+        key: the full key.
+        body: the encoded value, None to delete.
+        schema_version: the shape of the value.
+        expected: write only if the object is there; `ABSENT` demands that it does not exist.
+        idempotency_key: a retry with the same key returns the first outcome.
+        meta: rides along with the version.
+    """
+
+    verb: ClassVar[str] = "put"
+    key: str
+    body: EncodedBody | None
+    schema_version: str
+    expected: Version | None = None
+    idempotency_key: str | None = None
+    meta: Mapping[str, str] = NO_META
+
+    @property
+    def kind(self) -> Kind:
+        """What the write makes of the object."""
+        return Kind.TOMBSTONE if self.body is None else Kind.STATE
+
+
+@attrs.define(slots=True)
+class Written:
+    """The version that a write made, or had made when it was first tried."""
+
+    version: Version
+
+
+@attrs.define(slots=True)
+class Refusal:
+    """"I will not, and this is why."
+
+    Args:
+        error: the name of an error class in `parasync.errors`, e.g. `ConflictError`.
+        reason: a sentence for a person, without payload text.
+        current: where the object is, for a conflict.
+    """
+
+    error: str
+    reason: str
+    current: Version | None = None
+
+
+@attrs.define(slots=True)
+class Probe:
+    """"Who is there with an epoch above this one, or serving?"
+
+    Args:
+        topic: the topic it is about.
+        epoch: the epoch that the sender has, or would take.
+        serving: whether the sender serves with this epoch: then lower authorities step down.
+        sender: a random identity, so that nobody hears itself.
+    """
+
+    topic: str
+    epoch: int
+    serving: bool
+    sender: str
+
+
+@attrs.define(slots=True)
+class ProbeReply:
+    """"I have heard of this epoch"; `serving` from an authority that serves with it."""
+
+    epoch: int
+    serving: bool
+
+
+Request: TypeAlias = Ask | ListKeys | Put
+Response: TypeAlias = Answer | KeyPage | Written | Refusal

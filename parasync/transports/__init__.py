@@ -1,0 +1,1 @@
+"""Transports: in process here, NATS in `parasync.transports.nats`."""

@@ -1,0 +1,129 @@
+"""The contract of transports: they carry envelopes, and decide nothing.
+
+A transport retains nothing, validates nothing and dedupes nothing. What `SyncTransport` promises is checked clause by clause in
+`tests/conformance`:
+
+1. `publish` delivers to every current subscriber of the key, in the order of subscription; publishing to nobody does nothing.
+2. A subscriber gets only what is published after it subscribed.
+3. The order of one publisher is kept for each key. What a handler publishes is delivered after the current delivery, to everyone.
+4. `unsubscribe` is idempotent and takes effect at once, also in the middle of a delivery; a call that another thread began may
+   finish. The same handler subscribed twice is two subscriptions, and each ends alone.
+5. A handler that raises, `CancelledError` included, is reported and skipped; the others are served.
+6. `key_count()` is the number of keys with a live subscriber.
+7. `interrupted(reason)` is called in order with the envelopes whenever some may have been lost or could not be decoded.
+8. `subscribe_topic` delivers all objects of a topic in one order.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import attrs
+
+from parasync.codec import Codec
+from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response
+
+Handler: TypeAlias = Callable[[Envelope[Any]], None]
+"""Gets each envelope of one key. Runs on the publishing thread in process, in the loop of the bus otherwise; must not block."""
+TopicHandler: TypeAlias = Callable[[str, Envelope[Any]], None]
+"""Gets the key and the envelope of each object of one topic."""
+Interrupted: TypeAlias = Callable[[str], None]
+"""Gets the reason why envelopes may have been lost."""
+Unsubscribe: TypeAlias = Callable[[], None]
+"""Ends one subscription; may be called again."""
+Responder: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""Answers the requests of one topic; what it raises becomes a `Refusal` (an error of parasync) or silence (any other)."""
+ProbeResponder: TypeAlias = Callable[[Probe], ProbeReply | None]
+"""Answers a probe, or has nothing to say; must not block."""
+
+
+@attrs.frozen
+class Capabilities:
+    """What a transport can promise beyond the contract.
+
+    Args:
+        lossless: every envelope reaches every subscriber, always, before `publish` returns.
+        ordered: envelopes of one publisher arrive in its order.
+        threads: every plain function may be called from any thread, and without an event loop.
+        ask: it implements `AskTransport`.
+    """
+
+    lossless: bool
+    ordered: bool
+    threads: bool
+    ask: bool
+
+
+@runtime_checkable
+class SyncTransport(Protocol):
+    """Carries envelopes from publishers to subscribers of a key. All methods are plain functions and never block."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this transport promises beyond the contract."""
+
+    @property
+    def codec(self) -> Codec:
+        """Encodes and decodes bodies; what publishers and subscribers of one bus share."""
+
+    def publish(self, key: str, envelope: Envelope[Any]) -> None:
+        """Hand an envelope to every current subscriber of the key.
+
+        Raises:
+            InvalidKeyError: the key does not follow the grammar.
+            EncodeError: the envelope cannot be put on this bus; nothing was sent.
+            ClosedError: the transport was closed.
+            UsageError: called from another thread or loop than this transport allows.
+        """
+
+    def subscribe(self, key: str, handler: Handler, interrupted: Interrupted | None = None) -> Unsubscribe:
+        """Call `handler` with every envelope that is published for the key from now on.
+
+        Raises:
+            InvalidKeyError: the key does not follow the grammar.
+            ClosedError: the transport was closed.
+            UsageError: called from another thread or loop than this transport allows.
+        """
+
+    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+        """Call `handler` with every envelope of every object of the topic, all in one order.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            ClosedError: the transport was closed.
+            UsageError: called from another thread or loop than this transport allows.
+        """
+
+    def key_count(self) -> int:
+        """The number of keys (and topics) with at least one live subscriber."""
+
+
+@runtime_checkable
+class AskTransport(Protocol):
+    """The optional second half of a transport: replicas ask, authorities answer."""
+
+    @property
+    def loop(self) -> AbstractEventLoop | None:
+        """The loop to which this transport is bound; None where any will do."""
+
+    def serve(self, topic: str, responder: Responder) -> Unsubscribe:
+        """Answer the requests for a topic until the returned function is called. Called in an event loop."""
+
+    def answer_probes(self, topic: str, responder: ProbeResponder) -> Unsubscribe:
+        """Answer probes for a topic until the returned function is called."""
+
+    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+        """Ask the authority of a topic.
+
+        Raises:
+            NoAuthorityError: nobody serves the topic.
+            AskTimeoutError: no answer within `timeout_s` seconds.
+            DecodeError: what came back is not an answer.
+            TransportError: the bus is not there.
+            ClosedError: the transport was closed.
+        """
+
+    async def probe(self, probe: Probe, timeout_s: float) -> Sequence[ProbeReply]:
+        """Ask everybody on the topic; collects for up to `timeout_s` seconds, returns early where all have answered."""
