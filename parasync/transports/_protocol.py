@@ -16,8 +16,8 @@ A transport retains nothing, validates nothing and dedupes nothing. What `SyncTr
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Callable, Sequence
+from asyncio import AbstractEventLoop, Task
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import attrs
@@ -107,6 +107,9 @@ class AskTransport(Protocol):
     @property
     def loop(self) -> AbstractEventLoop | None:
         """The loop to which this transport is bound; None where any will do."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> Task[None]:
+        """Run background work that ends with the transport at the latest. Called in the event loop of the transport."""
 
     def serve(self, topic: str, responder: Responder) -> Unsubscribe:
         """Answer the requests for a topic until the returned function is called. Called in an event loop."""
