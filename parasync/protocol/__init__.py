@@ -1,7 +1,9 @@
 """The protocol, sans-IO: what is applied, refused, asked and answered, as pure state machines without clock, task or socket."""
 
+from parasync.protocol._authority import EPOCH_BITS, Plan, is_same, next_epoch, next_version, plan_answer
 from parasync.protocol._backoff import Backoff
 from parasync.protocol._envelope import NO_META, EncodedBody, Envelope, Kind
+from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._keys import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, unescape
 from parasync.protocol._messages import (
     ABSENT_OBJECT,
@@ -27,12 +29,15 @@ from parasync.protocol._messages import (
     Unanswered,
     Written,
 )
+from parasync.protocol._replica import Replica
+from parasync.protocol._status import Status, age_of, reason_of, status_of
 from parasync.protocol._version import ABSENT, EPOCH_MAX, SEQUENCE_MAX, SchemaVersion, Version
 
 __all__ = [
     "ABSENT",
     "ABSENT_OBJECT",
     "ASK_KEYS_MAX",
+    "EPOCH_BITS",
     "EPOCH_MAX",
     "KEY_BYTES_MAX",
     "NO_META",
@@ -44,29 +49,44 @@ __all__ = [
     "Absent",
     "Answer",
     "Ask",
+    "Asked",
     "Backoff",
     "EncodedBody",
     "Envelope",
+    "GapPolicy",
+    "Held",
     "Key",
     "KeyPage",
     "Kind",
     "ListKeys",
     "Outcome",
+    "Plan",
     "Position",
     "Probe",
     "ProbeReply",
     "Put",
+    "Reader",
     "Refusal",
+    "Refused",
+    "Replica",
     "Request",
     "Response",
     "Same",
     "SchemaVersion",
+    "Status",
     "Unanswered",
     "Version",
     "Written",
+    "age_of",
     "check_topic",
     "escape",
+    "is_same",
+    "next_epoch",
+    "next_version",
     "parse_key",
     "parse_pattern",
+    "plan_answer",
+    "reason_of",
+    "status_of",
     "unescape",
 ]

@@ -1,0 +1,1 @@
+"""Typed, server-authoritative objects, kept in sync."""

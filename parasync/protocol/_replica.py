@@ -1,0 +1,299 @@
+"""The replica: every rule that decides what one copy of one object shows.
+
+State: what is *held* (the applied version), what was *refused* above it, the highest epoch heard, how many *needs* (reasons
+to ask) were raised and how many of them are closed, and when the copy was last surely current. Inputs are methods named in
+the past tense; each returns whether the held version changed. Nothing here waits, reads a clock or calls back: the driver
+passes the time in, and looks at `need_open` afterwards to learn whether it should ask.
+
+                 gates pass                        newer, gates pass
+    empty ---------------------------> holding ----------------------> holding
+      | a gate refuses                   | a gate refuses      ^
+      v                                  v                     | newer, gates pass; or an
+    empty, refused ----------------> holding, refused ---------' answer below what was refused
+                 gates pass
+
+A live envelope goes through these rules, in this order:
+
+1. Closed: dropped.
+2. Below the held version: dropped. At it: dropped, and with other content it is a conflict, which raises a need.
+3. Of an epoch below the highest one heard: dropped, since its author was deposed. Of one above: raises a need.
+4. Not above a refused version: dropped.
+5. Its schema or its value does not pass the gate: refused, raises a need.
+6. It says that something was sent between what is known and itself: a gap, raises a need (policy `refetch`).
+7. Applied.
+
+An answer skips rules 3, 4 and 6: its author is compared as a whole, it is gated again, and it may jump. A need is closed
+only by an answer to an ask that was sent after the need was raised, and only if the answer *proves*: it equals the newest
+version known here, or is below one that the same life of the authority wrote. Where nobody answers on a lossless transport, or
+nobody can be asked, a live envelope that follows without a gap closes it too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Generic, TypeVar
+
+from parasync.errors import ParseError, SchemaSkewError
+from parasync.protocol._envelope import Envelope, Kind
+from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused, same_content, same_value
+from parasync.protocol._messages import Absent, Outcome, Position, Same, Unanswered
+from parasync.protocol._version import ABSENT, Version
+
+T = TypeVar("T")
+
+
+class Replica(Generic[T]):
+    """The state machine of one replica.
+
+    Args:
+        read: decodes and checks values; replicas that share one function can move in lockstep.
+        lossless: the transport loses nothing, so that the replica is current whenever no need is open.
+        askable: there is somebody to ask: an authority, or a user's `refetch`.
+        gap: what to do after a gap.
+        stale_after_s: the age in seconds above which a proof is too old.
+    """
+
+    __slots__ = (
+        "applied", "askable", "closed", "conflicts", "current_epoch", "current_until_s", "doubting", "failed", "gap", "gaps",
+        "handler_errors", "held", "ignored_stale", "lossless", "need_reason", "needs_closed", "needs_followed", "needs_raised",
+        "pace", "parse_errors", "proven_s", "provisional", "read", "refetch_failures", "refetches", "refused", "resets",
+        "schema_skews", "stale_after_s",
+    )  # fmt: skip
+
+    def __init__(
+        self, read: Reader[T], *, lossless: bool, askable: bool, gap: GapPolicy = "refetch", stale_after_s: float = math.inf
+    ) -> None:
+        self.read = read
+        self.lossless = lossless
+        self.askable = askable
+        self.gap: GapPolicy = gap
+        self.stale_after_s = stale_after_s
+        self.held: Held[T] | None = None
+        self.pace: Reader[T] | None = None
+        """`read` while a contiguous live envelope can have no effect but to be applied; else None."""
+        self.refused: Refused | None = None
+        self.provisional = False
+        self.current_epoch = 0
+        self.closed = False
+        self.failed: str | None = None
+        """Why the last ask failed; None if it did not."""
+        self.proven_s = -math.inf
+        """When the replica was last surely current, by an answer, on the driver's monotonic clock."""
+        self.current_until_s = -math.inf
+        """Until when a lossless transport kept the replica current before the oldest open need, on the same clock."""
+        self.doubting = False
+        self.needs_raised = self.needs_closed = self.needs_followed = 0
+        self.need_reason = ""
+        self.applied = self.ignored_stale = self.gaps = self.parse_errors = self.schema_skews = 0
+        self.refetches = self.refetch_failures = self.resets = self.conflicts = self.handler_errors = 0
+        self.need_raised("joined")
+
+    @property
+    def need_open(self) -> bool:
+        """Whether there is a reason to ask."""
+        return self.needs_raised > self.needs_closed
+
+    # Inputs
+
+    def seed_received(self, envelope: Envelope[Any]) -> bool:
+        """Show a value from elsewhere at once. It stays provisional where somebody can be asked.
+
+        Raises:
+            ParseError, SchemaSkewError: the seed does not pass the gate.
+        """
+        self.held = Held(envelope, self.read(envelope))
+        self.provisional = self.askable
+        self._settle()
+        return True
+
+    def live_received(self, envelope: Envelope[Any]) -> bool:
+        """An envelope came by subscription."""
+        held = self.held
+        epoch = envelope.epoch
+        if self.closed:
+            return False
+        if held is not None and (epoch < held.epoch or (epoch == held.epoch and envelope.sequence <= held.sequence)):
+            if epoch == held.epoch and envelope.sequence == held.sequence and not same_content(held, envelope, self.read):
+                self._conflict()
+            else:
+                self.ignored_stale += 1
+            return False
+        if epoch != self.current_epoch:
+            if epoch < self.current_epoch:
+                self.ignored_stale += 1
+                return False
+            self.current_epoch = epoch
+            self.need_raised("another life of the authority was heard")
+        refused = self.refused
+        if refused is not None and (epoch, envelope.sequence) <= refused.version:
+            self.ignored_stale += 1
+            return False
+        reset = held is not None and held.epoch != epoch
+        value = None
+        try:
+            value = self.read(envelope)
+        except (SchemaSkewError, ParseError) as error:
+            self._refuse(envelope, error)
+            self.need_raised("a version was refused")
+            return False
+        gap = self._is_gap(envelope)
+        if gap:
+            self.gaps += 1
+            if self.gap == "refetch":
+                self.need_raised("a version was lost")
+        elif not reset and (self.lossless or not self.askable):
+            self.needs_followed = self.needs_raised
+            if not self.askable or self.failed is not None:
+                self._close_followed()
+        self._apply(envelope, value)
+        return True
+
+    def noticed(self, now_s: float) -> None:
+        """The driver saw that a need is open, at `now_s` seconds on its monotonic clock."""
+        if self.need_open and not self.doubting:
+            self.doubting = True
+            self.current_until_s = now_s if self.needs_closed else -math.inf
+
+    def need_raised(self, reason: str) -> None:
+        """There is a reason to ask, e.g. an interruption; answers to asks that were sent before do not close it."""
+        self.needs_raised += 1
+        self.need_reason = reason
+        self.pace = None
+
+    def asked(self) -> Asked:
+        """An ask goes out now and serves all needs raised so far."""
+        self.refetches += 1
+        held = self.held
+        return Asked(self.needs_raised, None if held is None or self.provisional else Position(held.version, held.checksum))
+
+    def ask_failed(self, reason: str) -> None:
+        """No usable answer came; the last good value stays."""
+        if not self.closed:
+            self.refetch_failures += 1
+            self.failed = reason
+            if self.lossless and self.needs_followed == self.needs_raised:
+                self._close_followed()
+            self._settle()
+
+    def answer_received(self, asked: Asked, outcome: Outcome, *, epoch: int, floor: Version = ABSENT, asked_s: float) -> bool:
+        """Judge what an ask brought.
+
+        Args:
+            asked: what `asked()` returned when the ask was sent.
+            outcome: what the answer says of this object.
+            epoch: the life of the authority that answers.
+            floor: at and below it an absent object may have been deleted.
+            asked_s: when the ask was sent, in seconds on the driver's monotonic clock.
+        """
+        if self.closed or epoch < self.current_epoch or isinstance(outcome, Unanswered):
+            return False
+        if isinstance(outcome, Same) and asked.position is None:
+            self.ask_failed("the answer says 'same' to an ask that named no position")
+            return False
+        self.current_epoch = epoch
+        self.failed = None
+        changed = False
+        conflicts = self.conflicts
+        if isinstance(outcome, Same):
+            version, checksum = asked.position or Position(ABSENT, None)
+            self._forget_refused_above(version)
+        else:
+            if isinstance(outcome, Absent):
+                outcome = Envelope(None, "0.0", floor.sequence, floor.epoch, kind=Kind.TOMBSTONE)
+            version, checksum = outcome.version, outcome.checksum
+            self._forget_refused_above(version)
+            changed = self._offer(outcome)
+        if conflicts == self.conflicts and self._proves(version, checksum, epoch):
+            self.proven_s = max(self.proven_s, asked_s)
+            self.needs_closed = max(self.needs_closed, asked.needs)
+        self._settle()
+        return changed
+
+    def close(self) -> None:
+        """Drop whatever comes from now on."""
+        self.closed = True
+        self.pace = None
+
+    # The rules in pieces
+
+    def _newest(self) -> tuple[Version, int | None]:
+        """The newest version known here, refused ones included; a provisional seed counts for less than a refusal."""
+        if self.refused is not None and (self.held is None or self.provisional or self.refused.version > self.held.version):
+            return self.refused.version, self.refused.checksum
+        if self.held is not None:
+            return self.held.version, self.held.checksum
+        return Version(-1, -1), None
+
+    def _is_gap(self, envelope: Envelope[Any]) -> bool:
+        (epoch, sequence), _ = self._newest()
+        after = envelope.sequence - 1 if envelope.after is None else envelope.after
+        return epoch == envelope.epoch and after > sequence
+
+    def _proves(self, version: Version, checksum: int | None, epoch: int) -> bool:
+        newest, known = self._newest()
+        if newest == version:
+            return checksum is None or known is None or checksum == known
+        return newest > version and newest.epoch == epoch
+
+    def _offer(self, envelope: Envelope[Any]) -> bool:
+        """One envelope of an answer passes the gates."""
+        held = self.held
+        if held is not None and not self.provisional:
+            if envelope.version < held.version:
+                return False
+            if envelope.version == held.version:
+                if not same_content(held, envelope, self.read):
+                    self._conflict()
+                return False
+        try:
+            value = self.read(envelope)
+        except (SchemaSkewError, ParseError) as error:
+            self._refuse(envelope, error)
+            return False
+        if held is not None and self.provisional and held.version == envelope.version and same_value(held, envelope, value):
+            self.provisional = False
+            self.held = Held(envelope, held.value if held.kind is Kind.STATE else None)
+            return False
+        self._apply(envelope, value)
+        return True
+
+    def _apply(self, envelope: Envelope[Any], value: T | None) -> None:
+        if self.held is not None and self.held.epoch != envelope.epoch:
+            self.resets += 1
+        self.held = Held(envelope, value)
+        self.provisional = False
+        self.applied += 1
+        if self.refused is not None and self.refused.version <= envelope.version:
+            self.refused = None
+        self._settle()
+
+    def _refuse(self, envelope: Envelope[Any], error: SchemaSkewError | ParseError) -> None:
+        if isinstance(error, SchemaSkewError):
+            self.schema_skews += 1
+        else:
+            self.parse_errors += 1
+        self.refused = Refused(envelope.version, envelope.checksum, str(error))
+        self._settle()
+
+    def _forget_refused_above(self, version: Version) -> None:
+        """An answer below a refused version: the authority does not know that one, and what it refused live may be missing."""
+        if self.refused is not None and self.refused.version > version:
+            self.refused = None
+            self.need_raised("the authority does not know the version that was refused")
+
+    def _close_followed(self) -> None:
+        """Nobody answers, but since the need arose a live envelope followed what was known without a gap."""
+        self.needs_closed = self.needs_raised
+        self.failed = None
+
+    def _conflict(self) -> None:
+        self.conflicts += 1
+        self.need_raised("one version has two contents")
+
+    def _settle(self) -> None:
+        """Find out whether the next contiguous live envelope can have no effect but to be applied."""
+        held = self.held
+        plain = self.needs_raised == self.needs_closed and held is not None and self.refused is None and not self.provisional
+        self.pace = self.read if plain and held is not None and held.epoch == self.current_epoch and not self.closed else None
+        if not self.need_open:
+            self.doubting = False
