@@ -2,8 +2,8 @@
 
 Pure functions; the store calls `next_version` inside its transaction, the driver carries the plan out.
 
-Where history was lost (an empty or older store), a replica holds a version that nobody can answer for. The authority never asks it
-to go back: it *re-issues* what it has as a new version of its own epoch, which every version of the lost history is below.
+Where history was lost (an empty or older store), a replica holds a version that nobody can answer for. The authority never
+asks it to go back: it *re-issues* what it has as a new version of its own epoch, above every version of the lost history.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from parasync.protocol._messages import Ask, Position
+from parasync.protocol._messages import TOMBSTONE_CHECKSUM, Ask, Position
 from parasync.protocol._version import ABSENT, EPOCH_MAX, Version
 
 EPOCH_BITS: Final = 20
@@ -79,17 +79,14 @@ def plan_answer(ask: Ask, stored: Mapping[str, Position], *, epoch: int, floor: 
         if position is None:
             continue
         highest = max(highest, position.version.epoch)
-        mine = stored.get(key) or Position(floor, None)
-        if position.version > mine.version or (position.version == mine.version and not _same(position, mine)):
+        mine = stored.get(key) or Position(floor, TOMBSTONE_CHECKSUM)
+        if position.version > mine.version or (position.version == mine.version and not is_same(position, mine)):
             lost[key] = None
             above_own |= position.version.epoch == epoch and position.version > mine.version
     return Plan(highest if highest > epoch else None, above_own and highest <= epoch, tuple(lost))
 
 
-def is_same(position: Position | None, stored: Position) -> bool:
-    """Whether an asker holds exactly what is stored."""
-    return position is not None and position.version == stored.version and _same(position, stored)
-
-
-def _same(a: Position, b: Position) -> bool:
-    return a.checksum is None or b.checksum is None or a.checksum == b.checksum
+def is_same(position: Position, other: Position) -> bool:
+    """Whether two positions are of one version and one content, as far as the checksums tell."""
+    checksums_agree = position.checksum is None or other.checksum is None or position.checksum == other.checksum
+    return position.version == other.version and checksums_agree

@@ -47,8 +47,7 @@ class Held(Generic[T]):
 class Refused(NamedTuple):
     """The newest version above the held one that a gate refused, and why (without payload text)."""
 
-    version: Version
-    checksum: int | None
+    position: Position
     reason: str
 
 

@@ -7,12 +7,15 @@ A `Probe` goes to every authority and replica of a topic; those who have somethi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
 import attrs
 
 from parasync.protocol._envelope import NO_META, EncodedBody, Envelope, Kind
 from parasync.protocol._version import Version
+
+if TYPE_CHECKING:
+    from parasync.protocol._held import Held
 
 ASK_KEYS_MAX: Final = 512
 """The most positions in one ask; what is over waits for the next."""
@@ -22,11 +25,20 @@ REASON_CHARS_MAX: Final = 500
 """The longest reason of a refusal."""
 
 
+TOMBSTONE_CHECKSUM: Final = 0
+"""The checksum that stands for "deleted" in a position, whatever the schema."""
+
+
 class Position(NamedTuple):
-    """Where an asker stands with one object: what it applied, and the checksum of that (None where unknown)."""
+    """Where somebody stands with one object: its version, and the checksum of its content (None where unknown)."""
 
     version: Version
     checksum: int | None
+
+    @classmethod
+    def of(cls, held: Held[Any] | Envelope[Any]) -> Position:
+        """The position that holding this version amounts to."""
+        return cls(held.version, held.checksum if held.kind is Kind.STATE else TOMBSTONE_CHECKSUM)
 
 
 @attrs.define(slots=True)

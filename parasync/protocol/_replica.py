@@ -34,6 +34,7 @@ import math
 from typing import Any, Generic, TypeVar
 
 from parasync.errors import ParseError, SchemaSkewError
+from parasync.protocol._authority import is_same
 from parasync.protocol._envelope import Envelope, Kind
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused, same_content, same_value
 from parasync.protocol._messages import Absent, Outcome, Position, Same, Unanswered
@@ -125,7 +126,7 @@ class Replica(Generic[T]):
             self.current_epoch = epoch
             self.need_raised("another life of the authority was heard")
         refused = self.refused
-        if refused is not None and (epoch, envelope.sequence) <= refused.version:
+        if refused is not None and (epoch, envelope.sequence) <= refused.position.version:
             self.ignored_stale += 1
             return False
         reset = held is not None and held.epoch != epoch
@@ -164,7 +165,7 @@ class Replica(Generic[T]):
         """An ask goes out now and serves all needs raised so far."""
         self.refetches += 1
         held = self.held
-        return Asked(self.needs_raised, None if held is None or self.provisional else Position(held.version, held.checksum))
+        return Asked(self.needs_raised, None if held is None or self.provisional else Position.of(held))
 
     def ask_failed(self, reason: str) -> None:
         """No usable answer came; the last good value stays."""
@@ -195,15 +196,15 @@ class Replica(Generic[T]):
         changed = False
         conflicts = self.conflicts
         if isinstance(outcome, Same):
-            version, checksum = asked.position or Position(ABSENT, None)
-            self._forget_refused_above(version)
+            position = asked.position or Position(ABSENT, None)
+            self._forget_refused_above(position.version)
         else:
             if isinstance(outcome, Absent):
                 outcome = Envelope(None, "0.0", floor.sequence, floor.epoch, kind=Kind.TOMBSTONE)
-            version, checksum = outcome.version, outcome.checksum
-            self._forget_refused_above(version)
+            position = Position.of(outcome)
+            self._forget_refused_above(position.version)
             changed = self._offer(outcome)
-        if conflicts == self.conflicts and self._proves(version, checksum, epoch):
+        if conflicts == self.conflicts and self._proves(position, epoch):
             self.proven_s = max(self.proven_s, asked_s)
             self.needs_closed = max(self.needs_closed, asked.needs)
         self._settle()
@@ -216,24 +217,23 @@ class Replica(Generic[T]):
 
     # The rules in pieces
 
-    def _newest(self) -> tuple[Version, int | None]:
+    def _newest(self) -> Position:
         """The newest version known here, refused ones included; a provisional seed counts for less than a refusal."""
-        if self.refused is not None and (self.held is None or self.provisional or self.refused.version > self.held.version):
-            return self.refused.version, self.refused.checksum
-        if self.held is not None:
-            return self.held.version, self.held.checksum
-        return Version(-1, -1), None
+        held = Position(Version(-1, -1), None) if self.held is None else Position.of(self.held)
+        if self.refused is not None and (self.provisional or self.refused.position.version > held.version):
+            return self.refused.position
+        return held
 
     def _is_gap(self, envelope: Envelope[Any]) -> bool:
         (epoch, sequence), _ = self._newest()
         after = envelope.sequence - 1 if envelope.after is None else envelope.after
         return epoch == envelope.epoch and after > sequence
 
-    def _proves(self, version: Version, checksum: int | None, epoch: int) -> bool:
-        newest, known = self._newest()
-        if newest == version:
-            return checksum is None or known is None or checksum == known
-        return newest > version and newest.epoch == epoch
+    def _proves(self, answered: Position, epoch: int) -> bool:
+        newest = self._newest()
+        if newest.version == answered.version:
+            return is_same(newest, answered)
+        return newest.version > answered.version and newest.version.epoch == epoch
 
     def _offer(self, envelope: Envelope[Any]) -> bool:
         """One envelope of an answer passes the gates."""
@@ -263,7 +263,7 @@ class Replica(Generic[T]):
         self.held = Held(envelope, value)
         self.provisional = False
         self.applied += 1
-        if self.refused is not None and self.refused.version <= envelope.version:
+        if self.refused is not None and self.refused.position.version <= envelope.version:
             self.refused = None
         self._settle()
 
@@ -272,12 +272,12 @@ class Replica(Generic[T]):
             self.schema_skews += 1
         else:
             self.parse_errors += 1
-        self.refused = Refused(envelope.version, envelope.checksum, str(error))
+        self.refused = Refused(Position.of(envelope), str(error))
         self._settle()
 
     def _forget_refused_above(self, version: Version) -> None:
         """An answer below a refused version: the authority does not know that one, and what it refused live may be missing."""
-        if self.refused is not None and self.refused.version > version:
+        if self.refused is not None and self.refused.position.version > version:
             self.refused = None
             self.need_raised("the authority does not know the version that was refused")
 

@@ -1,0 +1,138 @@
+"""A store that lasts as long as its process."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from parasync.errors import ConflictError, FencedError, IdempotencyError
+from parasync.protocol import ABSENT, EncodedBody, Envelope, Kind, Version, next_version
+from parasync.stores._protocol import Draft, Outcome, TopicState
+
+IDEMPOTENCY_WINDOW_S: Final = 24 * 3600.0
+"""How long an idempotency key is remembered, in seconds."""
+IDEMPOTENCY_KEYS_MAX: Final = 100_000
+"""How many idempotency keys of a topic are remembered; beyond, the oldest is forgotten before its time."""
+
+
+class MemoryStore:
+    """Keeps encoded objects in the memory of this process; a restart of the process loses them.
+
+    It may be shared by several authorities, in any threads, and outlive them: then it is a disk that never fails.
+
+    Args:
+        idempotency_window_s: how long an idempotency key is remembered, in seconds, above 0.
+        idempotency_keys_max: how many of them a topic remembers; the oldest are forgotten first.
+    """
+
+    def __init__(
+        self, *, idempotency_window_s: float = IDEMPOTENCY_WINDOW_S, idempotency_keys_max: int = IDEMPOTENCY_KEYS_MAX
+    ) -> None:
+        self._window_s = idempotency_window_s
+        self._keys_max = idempotency_keys_max
+        self._topics: dict[str, _Topic] = {}
+        self._lock = threading.Lock()
+
+    async def claim(self, topic: str, epoch: int, *, history_lost: bool = False) -> TopicState:
+        """Make `epoch` the one that may write.
+
+        Raises:
+            FencedError: the stored epoch is not below this one.
+        """
+        with self._lock:
+            held = self._topics.setdefault(topic, _Topic())
+            if held.state.epoch >= epoch:
+                raise _fenced(held.state.epoch, epoch)
+            history_epoch = epoch if history_lost else held.state.history_epoch
+            held.state = attrs.evolve(held.state, epoch=epoch, history_epoch=history_epoch)
+            return held.state
+
+    async def state(self, topic: str) -> TopicState:
+        """What is known of the topic."""
+        with self._lock:
+            return self._topics.get(topic, _Topic()).state
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        """Give the draft the next version of its object and keep both.
+
+        Raises:
+            FencedError: another epoch claimed the topic.
+            ConflictError: the object is not at `draft.expected`.
+            IdempotencyError: the idempotency key was used for another value.
+        """
+        with self._lock:
+            held = self._topics.setdefault(topic, _Topic())
+            if held.state.epoch != epoch:
+                raise _fenced(held.state.epoch, epoch)
+            done = self._remembered(held, draft)
+            if done is not None:
+                return Outcome(done, fresh=False)
+            current = held.objects.get(draft.key)
+            _check_expected(draft, current)
+            deletes = draft.kind is Kind.TOMBSTONE
+            version = next_version(current and current.version, epoch=epoch, floor=held.state.floor, deletes=deletes)
+            held.objects[draft.key] = Envelope(
+                draft.body, draft.schema_version, version.sequence, epoch, kind=draft.kind, meta=draft.meta, checksum=draft.checksum
+            )
+            if draft.idempotency_key is not None:
+                held.outcomes[draft.key, draft.idempotency_key] = _Remembered(version, draft.checksum, draft.now_s)
+                if len(held.outcomes) > self._keys_max:
+                    held.outcomes.popitem(last=False)
+            return Outcome(version, fresh=True)
+
+    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody]]]:
+        """Those of the objects that exist, tombstones included, and the state of the topic at the same moment."""
+        with self._lock:
+            held = self._topics.get(topic, _Topic())
+            return held.state, {key: held.objects[key] for key in keys if key in held.objects}
+
+    async def page(self, topic: str, *, prefix: str, after: str, limit: int) -> list[tuple[str, Version]]:
+        """Up to `limit` live objects whose key begins with `prefix` and is above `after`, sorted by key."""
+        with self._lock:
+            objects = self._topics.get(topic, _Topic()).objects
+            keys = sorted(
+                key for key, held in objects.items() if key > after and key.startswith(prefix) and held.kind is Kind.STATE
+            )
+            return [(key, objects[key].version) for key in keys[:limit]]
+
+    def _remembered(self, held: _Topic, draft: Draft) -> Version | None:
+        """The outcome of an earlier try; forgets what is older than the window."""
+        while held.outcomes and next(iter(held.outcomes.values())).at_s < draft.now_s - self._window_s:
+            held.outcomes.popitem(last=False)
+        if draft.idempotency_key is None or (done := held.outcomes.get((draft.key, draft.idempotency_key))) is None:
+            return None
+        if done.checksum != draft.checksum:
+            raise IdempotencyError("got an idempotency key that was used for another value, expected a key of its own for each write")
+        return done.version
+
+
+@attrs.frozen
+class _Remembered:
+    version: Version
+    checksum: int
+    at_s: float
+
+
+@attrs.define
+class _Topic:
+    state: TopicState = attrs.Factory(TopicState)
+    objects: dict[str, Envelope[EncodedBody]] = attrs.Factory(dict)
+    outcomes: OrderedDict[tuple[str, str], _Remembered] = attrs.Factory(OrderedDict)
+
+
+def _fenced(stored: int, mine: int) -> FencedError:
+    return FencedError(f"got epoch {mine}, expected one above {stored}: another authority took the topic over", stored)
+
+
+def _check_expected(draft: Draft, current: Envelope[EncodedBody] | None) -> None:
+    if draft.expected is None:
+        return
+    exists = current is not None and current.kind is Kind.STATE
+    where = current.version if current is not None else None
+    if (draft.expected == ABSENT and exists) or (draft.expected != ABSENT and draft.expected != where):
+        at = f"it is at {where}" if where is not None else "it does not exist"
+        raise ConflictError(f"got expected version {draft.expected}, but {at}: read it again, then write", where)

@@ -1,0 +1,108 @@
+"""The contract of stores: where an authority keeps the value and the version of each object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import attrs
+
+from parasync.protocol import ABSENT, NO_META, EncodedBody, Envelope, Kind, Version
+
+
+@attrs.frozen
+class TopicState:
+    """What a store knows of a topic as a whole.
+
+    Args:
+        epoch: of the authority that claimed the topic last; 0 before the first.
+        floor: at and below it tombstones were dropped.
+        history_epoch: since this epoch no version was lost.
+    """
+
+    epoch: int = 0
+    floor: Version = ABSENT
+    history_epoch: int = 0
+
+
+@attrs.define(slots=True)
+class Draft:
+    """A write that has no version yet.
+
+    Args:
+        key: the full key.
+        body: the encoded value; empty for a tombstone.
+        kind: a state, or a tombstone.
+        schema_version: the shape of the value.
+        checksum: of kind, schema version and body.
+        meta: rides along with the version.
+        expected: write only if the object is at this version; `ABSENT` demands that it does not exist; None writes anyway.
+        idempotency_key: a retry with the same key, for the same object, returns the first outcome.
+        now_s: the wall clock in seconds, to forget idempotency keys by.
+    """
+
+    key: str
+    body: EncodedBody
+    kind: Kind
+    schema_version: str
+    checksum: int
+    meta: Mapping[str, str] = NO_META
+    expected: Version | None = None
+    idempotency_key: str | None = None
+    now_s: float = 0.0
+
+
+class Outcome(NamedTuple):
+    """What a write came to: its version, and whether it was made now rather than by an earlier try."""
+
+    version: Version
+    fresh: bool
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Keeps the objects of topics. Each method is one transaction; any of them may raise `StoreError`.
+
+    A store is used from the loop of its authority. Several authorities, also in other processes, may share one: `claim` and the
+    epoch that every write carries make sure that only the newest of them can write.
+    """
+
+    async def claim(self, topic: str, epoch: int, *, history_lost: bool = False) -> TopicState:
+        """Make `epoch` the one that may write to the topic, and with `history_lost` also its history epoch.
+
+        Raises:
+            FencedError: the stored epoch is not below this one; nothing changed.
+            StoreError: the store did not do its part.
+        """
+
+    async def state(self, topic: str) -> TopicState:
+        """What is known of the topic.
+
+        Raises:
+            StoreError: the store did not do its part.
+        """
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        """Give the draft the next version of its object and keep both, in one transaction with the idempotency record.
+
+        Raises:
+            FencedError: another epoch claimed the topic; nothing was written.
+            ConflictError: the object is not at `draft.expected`; nothing was written.
+            IdempotencyError: the idempotency key was used for another value; nothing was written.
+            IndeterminateError: the store did not answer in time; the write may have happened.
+            StoreError: the store did not do its part; nothing was written.
+        """
+
+    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody]]]:
+        """Those of the objects that exist, tombstones included, and the state of the topic at the same moment.
+
+        Raises:
+            StoreError: the store did not do its part.
+        """
+
+    async def page(self, topic: str, *, prefix: str, after: str, limit: int) -> list[tuple[str, Version]]:
+        """Up to `limit` live objects whose key begins with `prefix` and is above `after`, sorted by key (code points).
+
+        Raises:
+            StoreError: the store did not do its part.
+        """
