@@ -30,6 +30,7 @@ from parasync.protocol._messages import (
     Unanswered,
     Written,
 )
+from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable, prepare_reading
 from parasync.protocol._replica import Replica
 from parasync.protocol._status import Status, age_of, reason_of, status_of
 from parasync.protocol._version import ABSENT, EPOCH_MAX, SEQUENCE_MAX, SchemaVersion, Version
@@ -42,12 +43,14 @@ __all__ = [
     "EPOCH_MAX",
     "KEY_BYTES_MAX",
     "NO_META",
+    "OTHER_CONTENT",
     "PAGE_KEYS_MAX",
     "REASON_CHARS_MAX",
     "SAME",
     "SEQUENCE_MAX",
     "TOMBSTONE_CHECKSUM",
     "UNANSWERED",
+    "UNREAD",
     "Absent",
     "Answer",
     "Ask",
@@ -77,6 +80,7 @@ __all__ = [
     "SchemaVersion",
     "Status",
     "Unanswered",
+    "Unreadable",
     "Version",
     "Written",
     "age_of",
@@ -88,6 +92,7 @@ __all__ = [
     "parse_key",
     "parse_pattern",
     "plan_answer",
+    "prepare_reading",
     "reason_of",
     "status_of",
     "unescape",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-from parasync.errors import ParseError, SchemaSkewError
-from parasync.protocol._envelope import EncodedBody, Envelope, Kind
+from parasync.protocol._envelope import Envelope, Kind
 from parasync.protocol._messages import Position
 from parasync.protocol._version import Version
 
@@ -36,7 +35,7 @@ class Held(Generic[T]):
         self.meta: Final[Mapping[str, str]] = envelope.meta
         self.kind: Final = envelope.kind
         if envelope.kind is Kind.STATE:
-            self.value = value  # type: ignore[assignment]  # a reader returns None for a tombstone only
+            self.value = value  # type: ignore[assignment]  # T may be None itself; a reader returns None else for a tombstone
 
     @property
     def version(self) -> Version:
@@ -56,25 +55,3 @@ class Asked(NamedTuple):
 
     needs: int
     position: Position | None
-
-
-def same_value(held: Held[Any], envelope: Envelope[Any], value: object) -> bool:
-    """Whether an envelope whose value was read as `value` says the same as what is held."""
-    if held.kind is not envelope.kind or held.kind is Kind.TOMBSTONE:
-        return held.kind is envelope.kind
-    try:
-        return bool(held.value is value or held.value == value)
-    except Exception:  # noqa: BLE001  # the comparison is the user's; one that fails cannot show a difference
-        return True
-
-
-def same_content(held: Held[Any], envelope: Envelope[Any], read: Reader[Any]) -> bool:
-    """Whether an envelope of the held version has the held content: by checksum where both have one, else by value."""
-    if held.kind is not envelope.kind or held.kind is Kind.TOMBSTONE:
-        return held.kind is envelope.kind
-    if held.checksum is not None and envelope.checksum is not None:
-        return held.checksum == envelope.checksum
-    try:
-        return isinstance(envelope.value, EncodedBody) or same_value(held, envelope, read(envelope))
-    except (SchemaSkewError, ParseError):
-        return False

@@ -2,8 +2,9 @@
 
 State: what is *held* (the applied version), what was *refused* above it, the highest epoch heard, how many *needs* (reasons
 to ask) were raised and how many of them are closed, and when the copy was last surely current. Inputs are methods named in
-the past tense; each returns whether the held version changed. Nothing here waits, reads a clock or calls back: the driver
-passes the time in, and looks at `need_open` afterwards to learn whether it should ask.
+the past tense; each returns whether the held version changed. Nothing here waits, reads a clock or runs user code: the driver
+passes in the time and what the gate made of the value (`prepare_reading`, which may run user code, before it takes its lock), and looks
+at `need_open` afterwards to learn whether it should ask.
 
                  gates pass                        newer, gates pass
     empty ---------------------------> holding ----------------------> holding
@@ -33,11 +34,12 @@ from __future__ import annotations
 import math
 from typing import Any, Generic, TypeVar
 
-from parasync.errors import ParseError, SchemaSkewError
+from parasync.errors import SchemaSkewError
 from parasync.protocol._authority import is_same
 from parasync.protocol._envelope import Envelope, Kind
-from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused, same_content, same_value
+from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._messages import Absent, Outcome, Position, Same, Unanswered
+from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable
 from parasync.protocol._version import ABSENT, Version
 
 T = TypeVar("T")
@@ -96,57 +98,46 @@ class Replica(Generic[T]):
 
     # Inputs
 
-    def seed_received(self, envelope: Envelope[Any]) -> bool:
-        """Show a value from elsewhere at once. It stays provisional where somebody can be asked.
-
-        Raises:
-            ParseError, SchemaSkewError: the seed does not pass the gate.
-        """
-        self.held = Held(envelope, self.read(envelope))
+    def seed_received(self, envelope: Envelope[Any], value: T | None) -> bool:
+        """Show a value from elsewhere, which the gate has passed. It stays provisional where somebody can be asked."""
+        self.held = Held(envelope, value)
         self.provisional = self.askable
         self._settle()
         return True
 
-    def live_received(self, envelope: Envelope[Any]) -> bool:
-        """An envelope came by subscription."""
+    def live_received(self, envelope: Envelope[Any], reading: object) -> bool | None:
+        """An envelope came by subscription. None: the state moved on since `prepare_reading`, which is needed again."""
         held = self.held
         epoch = envelope.epoch
         if self.closed:
             return False
         if held is not None and (epoch < held.epoch or (epoch == held.epoch and envelope.sequence <= held.sequence)):
-            if epoch == held.epoch and envelope.sequence == held.sequence and not same_content(held, envelope, self.read):
+            if reading is OTHER_CONTENT and envelope.version == held.version:
                 self._conflict()
             else:
                 self.ignored_stale += 1
             return False
-        if epoch != self.current_epoch:
-            if epoch < self.current_epoch:
-                self.ignored_stale += 1
-                return False
-            self.current_epoch = epoch
-            self.need_raised("another life of the authority was heard")
-        refused = self.refused
-        if refused is not None and (epoch, envelope.sequence) <= refused.position.version:
+        if epoch < self.current_epoch or (self.refused is not None and envelope.version <= self.refused.position.version):
             self.ignored_stale += 1
             return False
-        reset = held is not None and held.epoch != epoch
-        value = None
-        try:
-            value = self.read(envelope)
-        except (SchemaSkewError, ParseError) as error:
-            self._refuse(envelope, error)
+        if reading is UNREAD or reading is OTHER_CONTENT:
+            return None
+        if epoch > self.current_epoch:
+            self.current_epoch = epoch
+            self.need_raised("another life of the authority was heard")
+        if isinstance(reading, Unreadable):
+            self._refuse(envelope, reading)
             self.need_raised("a version was refused")
             return False
-        gap = self._is_gap(envelope)
-        if gap:
+        if self._is_gap(envelope):
             self.gaps += 1
             if self.gap == "refetch":
                 self.need_raised("a version was lost")
-        elif not reset and (self.lossless or not self.askable):
+        elif (held is None or held.epoch == epoch) and (self.lossless or not self.askable):
             self.needs_followed = self.needs_raised
             if not self.askable or self.failed is not None:
                 self._close_followed()
-        self._apply(envelope, value)
+        self._apply(envelope, reading)
         return True
 
     def noticed(self, now_s: float) -> None:
@@ -176,12 +167,15 @@ class Replica(Generic[T]):
                 self._close_followed()
             self._settle()
 
-    def answer_received(self, asked: Asked, outcome: Outcome, *, epoch: int, floor: Version = ABSENT, asked_s: float) -> bool:
-        """Judge what an ask brought.
+    def answer_received(
+        self, asked: Asked, outcome: Outcome, reading: object, *, epoch: int, floor: Version = ABSENT, asked_s: float
+    ) -> bool | None:
+        """Judge what an ask brought. None: the state moved on since `prepare_reading`, which is needed again.
 
         Args:
             asked: what `asked()` returned when the ask was sent.
             outcome: what the answer says of this object.
+            reading: what `prepare_reading` made of the outcome if it is an envelope, else None.
             epoch: the life of the authority that answers.
             floor: at and below it an absent object may have been deleted.
             asked_s: when the ask was sent, in seconds on the driver's monotonic clock.
@@ -191,6 +185,8 @@ class Replica(Generic[T]):
         if isinstance(outcome, Same) and asked.position is None:
             self.ask_failed("the answer says 'same' to an ask that named no position")
             return False
+        if isinstance(outcome, Envelope) and (reading is UNREAD or reading is OTHER_CONTENT) and self.would_read(outcome):
+            return None
         self.current_epoch = epoch
         self.failed = None
         changed = False
@@ -203,7 +199,7 @@ class Replica(Generic[T]):
                 outcome = Envelope(None, "0.0", floor.sequence, floor.epoch, kind=Kind.TOMBSTONE)
             position = Position.of(outcome)
             self._forget_refused_above(position.version)
-            changed = self._offer(outcome)
+            changed = self._offer(outcome, reading)
         if conflicts == self.conflicts and self._proves(position, epoch):
             self.proven_s = max(self.proven_s, asked_s)
             self.needs_closed = max(self.needs_closed, asked.needs)
@@ -235,29 +231,28 @@ class Replica(Generic[T]):
             return is_same(newest, answered)
         return newest.version > answered.version and newest.version.epoch == epoch
 
-    def _offer(self, envelope: Envelope[Any]) -> bool:
+    def would_read(self, envelope: Envelope[Any]) -> bool:
+        """Whether an envelope is new enough for its value to matter."""
+        return self.held is None or self.provisional or envelope.version > self.held.version
+
+    def _offer(self, envelope: Envelope[Any], reading: object) -> bool:
         """One envelope of an answer passes the gates."""
         held = self.held
-        if held is not None and not self.provisional:
-            if envelope.version < held.version:
-                return False
-            if envelope.version == held.version:
-                if not same_content(held, envelope, self.read):
-                    self._conflict()
-                return False
-        try:
-            value = self.read(envelope)
-        except (SchemaSkewError, ParseError) as error:
-            self._refuse(envelope, error)
+        if held is not None and not self.would_read(envelope):
+            if reading is OTHER_CONTENT and envelope.version == held.version:
+                self._conflict()
             return False
-        if held is not None and self.provisional and held.version == envelope.version and same_value(held, envelope, value):
+        if isinstance(reading, Unreadable):
+            self._refuse(envelope, reading)
+            return False
+        if held is not None and held.version == envelope.version and getattr(held, "value", None) is reading:
+            self.held = Held(envelope, reading)
             self.provisional = False
-            self.held = Held(envelope, held.value if held.kind is Kind.STATE else None)
             return False
-        self._apply(envelope, value)
+        self._apply(envelope, reading)
         return True
 
-    def _apply(self, envelope: Envelope[Any], value: T | None) -> None:
+    def _apply(self, envelope: Envelope[Any], value: Any) -> None:
         if self.held is not None and self.held.epoch != envelope.epoch:
             self.resets += 1
         self.held = Held(envelope, value)
@@ -267,12 +262,12 @@ class Replica(Generic[T]):
             self.refused = None
         self._settle()
 
-    def _refuse(self, envelope: Envelope[Any], error: SchemaSkewError | ParseError) -> None:
-        if isinstance(error, SchemaSkewError):
+    def _refuse(self, envelope: Envelope[Any], reading: Unreadable) -> None:
+        if isinstance(reading.error, SchemaSkewError):
             self.schema_skews += 1
         else:
             self.parse_errors += 1
-        self.refused = Refused(Position.of(envelope), str(error))
+        self.refused = Refused(Position.of(envelope), str(reading.error))
         self._settle()
 
     def _forget_refused_above(self, version: Version) -> None:
