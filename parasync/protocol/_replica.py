@@ -3,7 +3,7 @@
 State: what is *held* (the applied version), what was *refused* above it, the highest epoch heard, how many *needs* (reasons
 to ask) were raised and how many of them are closed, and when the copy was last surely current. Inputs are methods named in
 the past tense; each returns whether the held version changed. Nothing here waits, reads a clock or runs user code: the driver
-passes in the time and what the gate made of the value (`prepare_reading`, which may run user code, before it takes its lock), and looks
+passes in the time and what the gate made of the value (`prepare_reading`, which may run user code, comes first), and looks
 at `need_open` afterwards to learn whether it should ask.
 
                  gates pass                        newer, gates pass
