@@ -1,0 +1,192 @@
+"""The public names: exactly these, each documented, and every error where a reader expects it."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import parasync
+from parasync import errors
+
+PACKAGE = Path(parasync.__file__).parent
+
+PUBLIC = {
+    *("Topic", "Ref", "synced", "authority", "connect"),
+    *("Change", "Snapshot", "Status", "ReplicaMeta", "Version", "SchemaVersion", "Envelope", "Kind"),
+    *("Codec", "MsgpackCodec", "SyncTransport", "InProcessTransport", "MemoryStore"),
+    "ParasyncError",
+}
+
+WHO_ACTS = ("UsageError", "RemoteError", "TransportError", "StoreError")
+
+SECTION = re.compile(r"^(Args|Raises|Returns|Yields|Attributes|Example|Examples):$", re.MULTILINE)
+RAISED = re.compile(r"^ {4}([A-Z]\w*(?:, [A-Z]\w*)*):", re.MULTILINE)
+
+
+def error_classes() -> list[type[Exception]]:
+    return [item for item in vars(errors).values() if inspect.isclass(item) and issubclass(item, Exception)]
+
+
+def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Every exported function and class, and every public method of the classes."""
+    for name in sorted(parasync.__all__):
+        item = getattr(parasync, name)
+        if inspect.isclass(item):
+            yield name, item
+            for attribute, member in vars(item).items():
+                function = inspect.unwrap(getattr(member, "__func__", member))
+                if not attribute.startswith("_") and inspect.isfunction(function):
+                    yield f"{name}.{attribute}", function
+        elif callable(item):
+            yield name, item
+
+
+CALLABLES = dict(public_callables())
+
+
+def section(doc: str, name: str) -> str:
+    """The text below `name:` in a docstring, "" without one."""
+    heads = list(SECTION.finditer(doc))
+    for number, head in enumerate(heads):
+        if head[1] == name:
+            return doc[head.end() : heads[number + 1].start() if number + 1 < len(heads) else len(doc)]
+    return ""
+
+
+def parameters_of(item: Callable[..., Any]) -> list[str]:
+    if inspect.isclass(item) and issubclass(item, Exception):
+        return []
+    if inspect.isclass(item) and (getattr(item, "_is_protocol", False) or item.__init__ is object.__init__):
+        fields = [field.name for field in attrs.fields(item) if field.init] if attrs.has(item) else []
+        return fields or list(getattr(item, "_fields", ()))
+    try:
+        names = inspect.signature(item).parameters
+    except ValueError:
+        return []
+    return [name for name in names if name not in ("self", "cls", "args", "kwargs") and not name.startswith("_")]
+
+
+def test_the_public_names_are_the_agreed_ones() -> None:
+    assert set(parasync.__all__) == PUBLIC
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert len(set(parasync.__all__)) == len(parasync.__all__)
+    assert [name for name in parasync.__all__ if not hasattr(parasync, name)] == []
+
+
+def test_a_star_import_brings_the_public_names_only() -> None:
+    code = "before = set(dir()); from parasync import *; print(*sorted(set(dir()) - before - {'before'}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert set(found.stdout.split()) == PUBLIC
+
+
+def test_public_objects_say_where_they_are_found() -> None:
+    """No name leads into a private module of somebody else."""
+    foreign = [name for name in PUBLIC if not getattr(parasync, name).__module__.startswith("parasync")]
+    assert foreign == []
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES))
+def test_the_first_line_is_the_promise(name: str) -> None:
+    doc = CALLABLES[name].__doc__ or ""
+    first = doc.strip().split("\n")[0]
+    assert first, f"{name} has no docstring"
+    assert first.endswith((".", "?", ".\"", ":", ";")) or "\n\n" not in doc, f"{name}: {first!r} is not a sentence on one line"
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES))
+def test_every_parameter_is_documented(name: str) -> None:
+    """In `Args:`, or by its name in backticks, or, where there is just one, by a text that is about nothing else."""
+    doc = inspect.cleandoc(CALLABLES[name].__doc__ or "")
+    listed = section(doc, "Args")
+    parameters = parameters_of(CALLABLES[name])
+    missing = [
+        parameter
+        for parameter in parameters
+        if not re.search(rf"^\s+\*{{0,2}}{parameter}:", listed, re.MULTILINE) and f"`{parameter}" not in doc
+    ]
+    assert missing == [] or (len(parameters) == 1 and not listed), f"{name} does not document {missing}"
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES))
+def test_documented_parameters_exist(name: str) -> None:
+    doc = inspect.cleandoc(CALLABLES[name].__doc__ or "")
+    documented = re.findall(r"^ {4}\*{0,2}(\w+):", section(doc, "Args"), re.MULTILINE)
+    known = set(parameters_of(CALLABLES[name])) | {"args", "kwargs"}
+    assert [parameter for parameter in documented if parameter not in known] == []
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES))
+def test_raises_names_errors_that_exist(name: str) -> None:
+    doc = inspect.cleandoc(CALLABLES[name].__doc__ or "")
+    named = [error for group in RAISED.findall(section(doc, "Raises")) for error in group.split(", ")]
+    assert [error for error in named if not hasattr(errors, error) and not hasattr(builtins, error)] == []
+
+
+def raises_in(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """The names of the errors that a function itself raises, not those of functions inside it or of what it catches."""
+    found: set[str] = set()
+    pending: list[ast.AST] = list(function.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+            found.add(node.exc.func.id)
+        pending.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def test_what_a_public_function_raises_is_in_its_docstring() -> None:
+    undocumented = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                doc = ast.get_docstring(node) or ""
+                missing = sorted(name for name in raises_in(node) if hasattr(errors, name) and name not in doc)
+                if missing:
+                    undocumented.append(f"{path.relative_to(PACKAGE.parent)}:{node.lineno} {node.name}: {missing}")
+    assert undocumented == []
+
+
+def test_every_error_says_who_acts() -> None:
+    """Each hangs below exactly one of the four, and the file keeps the order of the four."""
+    classes = [error for error in error_classes() if error is not errors.ParasyncError]
+    owners = []
+    for error in classes:
+        above = [name for name in WHO_ACTS if issubclass(error, getattr(errors, name))]
+        assert len(above) == 1, f"{error.__name__} hangs below {above}"
+        owners.append(WHO_ACTS.index(above[0]))
+    assert owners == sorted(owners)
+
+
+@pytest.mark.parametrize("error", error_classes(), ids=lambda error: error.__name__)
+def test_every_error_is_documented_and_ours(error: type[Exception]) -> None:
+    assert issubclass(error, parasync.ParasyncError)
+    assert error.__doc__ and error.__doc__.strip().split("\n")[0].endswith(".")
+    assert error.__module__ == "parasync.errors"
+
+
+def test_no_error_is_defined_elsewhere() -> None:
+    """Who looks for an error finds it in one file."""
+    elsewhere = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name == "errors.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                bases = {ast.unparse(base).split(".")[-1] for base in node.bases}
+                if any(base.endswith(("Error", "Exception")) for base in bases):
+                    elsewhere.append(f"{path.relative_to(PACKAGE.parent)}:{node.lineno} {node.name}")
+    assert elsewhere == []
