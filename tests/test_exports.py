@@ -102,7 +102,7 @@ def test_the_first_line_is_the_promise(name: str) -> None:
     doc = CALLABLES[name].__doc__ or ""
     first = doc.strip().split("\n")[0]
     assert first, f"{name} has no docstring"
-    assert first.endswith((".", "?", ".\"", ":", ";")) or "\n\n" not in doc, f"{name}: {first!r} is not a sentence on one line"
+    assert first.endswith((".", "?", '."', ":", ";")) or "\n\n" not in doc, f"{name}: {first!r} is not a sentence on one line"
 
 
 @pytest.mark.parametrize("name", sorted(CALLABLES))
@@ -174,7 +174,8 @@ def test_every_error_says_who_acts() -> None:
 @pytest.mark.parametrize("error", error_classes(), ids=lambda error: error.__name__)
 def test_every_error_is_documented_and_ours(error: type[Exception]) -> None:
     assert issubclass(error, parasync.ParasyncError)
-    assert error.__doc__ and error.__doc__.strip().split("\n")[0].endswith(".")
+    assert error.__doc__
+    assert error.__doc__.strip().split("\n")[0].endswith(".")
     assert error.__module__ == "parasync.errors"
 
 
