@@ -53,7 +53,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "transports": frozenset({"attrs", "msgpack", "nats"}),
     "stores": frozenset({"attrs"}),
     "runtime": frozenset({"attrs", "reaktiv"}),
-    "cli": frozenset({"attrs", "msgspec", "nats_server", "psutil", "rich", "typer", "watchfiles", "yaml"}),
+    "cli": frozenset({"attrs", "msgspec", "psutil", "rich", "typer", "watchfiles", "yaml"}),
     "": frozenset(),
 }
 """For each part, the packages outside of the standard library that it may import."""
