@@ -1,0 +1,131 @@
+"""Which subject of a bus carries what: keys, topics, beats, asks and probes, mapped so that no two of them ever meet."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol, runtime_checkable
+
+import attrs
+
+from parasync.errors import InvalidKeyError, UsageError
+from parasync.protocol import Key, check_topic, escape, parse_key, parse_pattern, unescape
+
+PREFIX_CHARS_MAX: Final = 100
+"""The longest prefix; with the longest key it stays far below the limit of a server's control line."""
+
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
+
+
+@runtime_checkable
+class SubjectMap(Protocol):
+    """Maps what parasync says to the subjects of a bus, injectively, and keys back. Pure functions of their arguments.
+
+    A subject is tokens with dots between, without white space, control characters and, but where it says so, wildcards.
+    """
+
+    def of_key(self, key: str) -> str:
+        """The subject on which the envelopes of one object travel.
+
+        Raises:
+            InvalidKeyError: the key does not follow the grammar.
+        """
+
+    def of_topic(self, topic: str) -> str:
+        """The wildcard that matches the envelopes and the beats of a topic, and nothing else.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+        """
+
+    def of_pattern(self, pattern: str) -> str:
+        """The wildcard that matches at least the objects of a pattern like `topic:*`, all of its topic at most.
+
+        Raises:
+            InvalidKeyError: the pattern does not follow the grammar.
+        """
+
+    def of_beat(self, topic: str) -> str:
+        """The subject on which the authority of a topic beats.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+        """
+
+    def of_ask(self, topic: str, verb: str) -> str:
+        """The subject on which the authority of a topic answers requests of a verb.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+        """
+
+    def of_probe(self, topic: str) -> str:
+        """The subject on which everybody on a topic answers probes.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+        """
+
+    def key_of(self, subject: str) -> str | None:
+        """The key whose subject this is; None for a subject that carries no envelopes, e.g. a beat.
+
+        Raises:
+            InvalidKeyError: no key has this subject.
+        """
+
+
+@attrs.frozen
+class PrefixedSubjects:
+    """The default: `synced.<topic>.state[.<id>]`, `synced.<topic>.beat`, `synced-ask.<topic>.<verb>`, `synced-probe.<topic>`.
+
+    Topic and id are one token each, escaped byte by byte; a bus can allow publishing below `synced.>` to authorities only.
+
+    Args:
+        prefix: stands for `synced`; letters, digits, `_`, `-` and single dots, at most `PREFIX_CHARS_MAX` characters.
+    """
+
+    prefix: str = attrs.field(default="synced")
+
+    @prefix.validator
+    def _check_prefix(self, _: object, prefix: str) -> None:
+        if not isinstance(prefix, str) or len(prefix) > PREFIX_CHARS_MAX or not _PREFIX.fullmatch(prefix):
+            raise UsageError(f"got the prefix {prefix!r}, expected tokens of A-Z a-z 0-9 _ - with single dots between")
+
+    def of_key(self, key: str) -> str:
+        """`synced.<topic>.state`, and `.<id>` where the key has one."""
+        topic, ident = parse_key(key)
+        subject = f"{self.prefix}.{escape(topic)}.state"
+        return subject if ident is None else f"{subject}.{escape(ident)}"
+
+    def of_topic(self, topic: str) -> str:
+        """`synced.<topic>.>`."""
+        return f"{self.prefix}.{escape(check_topic(topic))}.>"
+
+    def of_pattern(self, pattern: str) -> str:
+        """`synced.<topic>.state.*`: an id is one token, so the receiver compares its beginning."""
+        return f"{self.prefix}.{escape(parse_pattern(pattern)[0])}.state.*"
+
+    def of_beat(self, topic: str) -> str:
+        """`synced.<topic>.beat`."""
+        return f"{self.prefix}.{escape(check_topic(topic))}.beat"
+
+    def of_ask(self, topic: str, verb: str) -> str:
+        """`synced-ask.<topic>.<verb>`."""
+        return f"{self.prefix}-ask.{escape(check_topic(topic))}.{escape(verb)}"
+
+    def of_probe(self, topic: str) -> str:
+        """`synced-probe.<topic>`."""
+        return f"{self.prefix}-probe.{escape(check_topic(topic))}"
+
+    def key_of(self, subject: str) -> str | None:
+        """The reverse of `of_key`; None for anything else below a topic."""
+        head, dot, rest = subject.partition(f"{self.prefix}.")
+        topic, *tokens = rest.split(".")
+        if head or not dot or not tokens:
+            raise InvalidKeyError("got a subject that is not of this map")
+        if tokens[0] != "state":
+            return None
+        if len(tokens) > 2:
+            raise InvalidKeyError("got a subject with more than one token for the id, expected one")
+        key = str(Key(check_topic(unescape(topic)), unescape(tokens[1]) if len(tokens) == 2 else None))
+        parse_key(key)
+        return key
