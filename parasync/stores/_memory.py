@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from parasync.errors import ConflictError, FencedError, IdempotencyError
+from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError
 from parasync.protocol import ABSENT, EncodedBody, Envelope, Kind, Version, next_version
 from parasync.stores._protocol import Draft, Outcome, TopicState
 
@@ -37,7 +38,7 @@ class MemoryStore:
         self._topics: dict[str, _Topic] = {}
         self._lock = threading.Lock()
 
-    async def claim(self, topic: str, epoch: int, *, history_lost: bool = False) -> TopicState:
+    async def claim(self, topic: str, epoch: int) -> TopicState:
         """Make `epoch` the one that may write.
 
         Raises:
@@ -47,8 +48,18 @@ class MemoryStore:
             held = self._topics.setdefault(topic, _Topic())
             if held.state.epoch >= epoch:
                 raise _fenced(held.state.epoch, epoch)
-            history_epoch = epoch if history_lost else held.state.history_epoch
-            held.state = attrs.evolve(held.state, epoch=epoch, history_epoch=history_epoch)
+            held.state = attrs.evolve(held.state, epoch=epoch)
+            return held.state
+
+    async def history_lost(self, topic: str, epoch: int) -> TopicState:
+        """Note that versions of epochs below this one may be lost.
+
+        Raises:
+            FencedError: another epoch claimed the topic.
+        """
+        with self._lock:
+            held = self._claimed(topic, epoch)
+            held.state = attrs.evolve(held.state, history_epoch=epoch)
             return held.state
 
     async def state(self, topic: str) -> TopicState:
@@ -62,21 +73,27 @@ class MemoryStore:
         Raises:
             FencedError: another epoch claimed the topic.
             ConflictError: the object is not at `draft.expected`.
+            DeletedError: the draft deletes what does not exist.
             IdempotencyError: the idempotency key was used for another value.
         """
         with self._lock:
-            held = self._topics.setdefault(topic, _Topic())
-            if held.state.epoch != epoch:
-                raise _fenced(held.state.epoch, epoch)
+            held = self._claimed(topic, epoch)
             done = self._remembered(held, draft)
             if done is not None:
                 return Outcome(done, fresh=False)
             current = held.objects.get(draft.key)
             _check_expected(draft, current)
             deletes = draft.kind is Kind.TOMBSTONE
-            version = next_version(current and current.version, epoch=epoch, floor=held.state.floor, deletes=deletes)
+            below = None if current is None else current.version
+            version = next_version(below, epoch=epoch, floor=held.state.floor, deletes=deletes)
             held.objects[draft.key] = Envelope(
-                draft.body, draft.schema_version, version.sequence, epoch, kind=draft.kind, meta=draft.meta, checksum=draft.checksum
+                draft.body,
+                draft.schema_version,
+                version.sequence,
+                epoch,
+                kind=draft.kind,
+                meta=draft.meta,
+                checksum=draft.checksum,
             )
             if draft.idempotency_key is not None:
                 held.outcomes[draft.key, draft.idempotency_key] = _Remembered(version, draft.checksum, draft.now_s)
@@ -94,10 +111,14 @@ class MemoryStore:
         """Up to `limit` live objects whose key begins with `prefix` and is above `after`, sorted by key."""
         with self._lock:
             objects = self._topics.get(topic, _Topic()).objects
-            keys = sorted(
-                key for key, held in objects.items() if key > after and key.startswith(prefix) and held.kind is Kind.STATE
-            )
-            return [(key, objects[key].version) for key in keys[:limit]]
+            live = (key for key, held in objects.items() if held.kind is Kind.STATE and key > after and key.startswith(prefix))
+            return [(key, objects[key].version) for key in heapq.nsmallest(limit, live)]
+
+    def _claimed(self, topic: str, epoch: int) -> _Topic:
+        held = self._topics.setdefault(topic, _Topic())
+        if held.state.epoch != epoch:
+            raise _fenced(held.state.epoch, epoch)
+        return held
 
     def _remembered(self, held: _Topic, draft: Draft) -> Version | None:
         """The outcome of an earlier try; forgets what is older than the window."""
@@ -106,7 +127,7 @@ class MemoryStore:
         if draft.idempotency_key is None or (done := held.outcomes.get((draft.key, draft.idempotency_key))) is None:
             return None
         if done.checksum != draft.checksum:
-            raise IdempotencyError("got an idempotency key that was used for another value, expected a key of its own for each write")
+            raise IdempotencyError("got an idempotency key that was used for another value, expected a new one for each write")
         return done.version
 
 
@@ -129,10 +150,10 @@ def _fenced(stored: int, mine: int) -> FencedError:
 
 
 def _check_expected(draft: Draft, current: Envelope[EncodedBody] | None) -> None:
-    if draft.expected is None:
-        return
     exists = current is not None and current.kind is Kind.STATE
     where = current.version if current is not None else None
-    if (draft.expected == ABSENT and exists) or (draft.expected != ABSENT and draft.expected != where):
-        at = f"it is at {where}" if where is not None else "it does not exist"
+    if draft.expected is not None and (exists if draft.expected == ABSENT else draft.expected != where):
+        at = f"it is at {where}" if exists else "it does not exist"
         raise ConflictError(f"got expected version {draft.expected}, but {at}: read it again, then write", where)
+    if draft.kind is Kind.TOMBSTONE and not exists and not draft.reissue:
+        raise DeletedError("got a delete of an object that does not exist", where)

@@ -39,6 +39,7 @@ class Draft:
         expected: write only if the object is at this version; `ABSENT` demands that it does not exist; None writes anyway.
         idempotency_key: a retry with the same key, for the same object, returns the first outcome.
         now_s: the wall clock in seconds, to forget idempotency keys by.
+        reissue: a tombstone may also be written where nothing exists.
     """
 
     key: str
@@ -50,6 +51,7 @@ class Draft:
     expected: Version | None = None
     idempotency_key: str | None = None
     now_s: float = 0.0
+    reissue: bool = False
 
 
 class Outcome(NamedTuple):
@@ -67,11 +69,19 @@ class Store(Protocol):
     epoch that every write carries make sure that only the newest of them can write.
     """
 
-    async def claim(self, topic: str, epoch: int, *, history_lost: bool = False) -> TopicState:
-        """Make `epoch` the one that may write to the topic, and with `history_lost` also its history epoch.
+    async def claim(self, topic: str, epoch: int) -> TopicState:
+        """Make `epoch` the one that may write to the topic.
 
         Raises:
             FencedError: the stored epoch is not below this one; nothing changed.
+            StoreError: the store did not do its part.
+        """
+
+    async def history_lost(self, topic: str, epoch: int) -> TopicState:
+        """Note that versions of epochs below this one may be lost.
+
+        Raises:
+            FencedError: another epoch claimed the topic; nothing changed.
             StoreError: the store did not do its part.
         """
 
@@ -88,6 +98,7 @@ class Store(Protocol):
         Raises:
             FencedError: another epoch claimed the topic; nothing was written.
             ConflictError: the object is not at `draft.expected`; nothing was written.
+            DeletedError: the draft deletes what does not exist; nothing was written.
             IdempotencyError: the idempotency key was used for another value; nothing was written.
             IndeterminateError: the store did not answer in time; the write may have happened.
             StoreError: the store did not do its part; nothing was written.

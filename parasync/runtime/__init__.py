@@ -1,0 +1,1 @@
+"""Drivers: carry out what the protocol decided; decide nothing."""

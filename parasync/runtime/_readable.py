@@ -1,0 +1,131 @@
+"""What any thread may read of a replica at any time, without waiting and without a lock."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from parasync.errors import DeletedError, NotReadyError
+from parasync.protocol import Kind, Status, Version, age_of, reason_of, status_of
+from parasync.runtime._seat import Seat
+from parasync.runtime._views import ReplicaMeta, Snapshot, Stats
+from parasync.topic import Ref
+
+T = TypeVar("T")
+
+
+class Readable(Generic[T]):
+    """The reads of a replica: plain attributes, from any thread."""
+
+    def __init__(self, ref: Ref[T], seat: Seat[T]) -> None:
+        self._ref = ref
+        self._seat = seat
+        self._member = seat.member
+        self._cell = seat.cell
+
+    def __repr__(self) -> str:
+        return f"<synced {self.key!r} {self.status.value} at {self.version}>"
+
+    @property
+    def ref(self) -> Ref[T]:
+        """The object that is copied."""
+        return self._ref
+
+    @property
+    def key(self) -> str:
+        """Its key, e.g. `"user:123"`."""
+        return self._ref.key
+
+    @property
+    def value(self) -> T:
+        """The newest value: a plain read.
+
+        Raises:
+            NotReadyError: none has arrived yet.
+            DeletedError: the object was deleted, or never existed.
+        """
+        try:
+            value = self._member.held.value  # type: ignore[union-attr]  # the exception is the rare case
+        except AttributeError:
+            raise self._no_value() from None
+        return value if self._cell is None else self._cell.get()  # type: ignore[return-value]  # set before this read
+
+    def peek(self) -> T | None:
+        """The newest value, None where there is none; never raises."""
+        value = getattr(self._member.held, "value", None)
+        return value if self._cell is None or value is None else self._cell.peek()
+
+    def get(self) -> T:
+        """Like `value`; without an event loop it first asks, if there is a need to.
+
+        Raises:
+            NotReadyError: none has arrived yet.
+            DeletedError: the object was deleted, or never existed.
+        """
+        if self._seat.attempts is not None:
+            self._seat.attempts.attempt()
+        return self.value
+
+    @property
+    def version(self) -> Version | None:
+        """The version of the value, None before the first."""
+        held = self._member.held
+        return None if held is None else held.version
+
+    @property
+    def status(self) -> Status:
+        """What the replica can say of its value now."""
+        return status_of(self._member, self._seat.pace.clock())
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the replica was surely current; infinite before the first proof."""
+        return age_of(self._member, self._seat.pace.clock())
+
+    @property
+    def reason(self) -> str:
+        """Why the status is not `OK`, in words without payload text; "" if it is."""
+        return reason_of(self._member, self._seat.pace.clock())
+
+    @property
+    def meta(self) -> ReplicaMeta:
+        """What is known of the version that is shown."""
+        held = self._member.held
+        if held is None:
+            return ReplicaMeta(None, None, None, self.status)
+        return ReplicaMeta(held.schema_version, held.sequence, held.epoch, self.status)
+
+    @property
+    def stats(self) -> Stats:
+        """What was counted since the replica was made."""
+        member = self._member
+        return Stats(
+            applied=member.applied,
+            ignored_stale=member.ignored_stale,
+            gaps=member.gaps,
+            parse_errors=member.parse_errors,
+            schema_skews=member.schema_skews,
+            refetches=member.refetches,
+            refetch_failures=member.refetch_failures,
+            resets=member.resets,
+            conflicts=member.conflicts,
+            handler_errors=member.handler_errors,
+        )
+
+    def snapshot(self) -> Snapshot[T]:
+        """Value, version and status that belong together."""
+        while True:
+            held = self._member.held
+            now_s = self._seat.pace.clock()
+            status, age_s = status_of(self._member, now_s), age_of(self._member, now_s)
+            # Versions never come back: what was computed while one was held belongs to it.
+            if held is self._member.held:
+                break
+        if held is None:
+            return Snapshot(None, None, status, age_s, deleted=False)
+        return Snapshot(getattr(held, "value", None), held.version, status, age_s, deleted=held.kind is Kind.TOMBSTONE)
+
+    def _no_value(self) -> NotReadyError | DeletedError:
+        held = self._member.held
+        if held is None:
+            return NotReadyError(f"no value of {self.key!r} has arrived yet: `await ready()` waits for it")
+        return DeletedError(f"{self.key!r} was deleted, or never existed", held.version)

@@ -1,0 +1,143 @@
+"""Where a recovery gets the newest version from: the authority of a topic, or a function of the user."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from parasync.errors import DecodeError, ParasyncError, RefusedError, TransportError, UsageError
+from parasync.protocol import (
+    ABSENT,
+    ABSENT_OBJECT,
+    ASK_KEYS_MAX,
+    Answer,
+    Ask,
+    Asked,
+    Envelope,
+    Outcome,
+    Request,
+    Response,
+    Version,
+)
+from parasync.runtime._group import Member
+from parasync.transports._protocol import AskTransport
+
+Refetch: TypeAlias = Callable[[], Envelope[Any] | Awaitable[Envelope[Any] | None] | None]
+"""Returns the newest envelope of one object, or None if it does not exist. A plain function must not block."""
+
+Batch: TypeAlias = Sequence[tuple[Member[Any], Asked]]
+
+
+class Fetched(NamedTuple):
+    """What was learned of one object, and of the authority that said it."""
+
+    outcome: Outcome
+    epoch: int
+    floor: Version
+    history_epoch: int
+
+
+class Source(Protocol):
+    """Fetches the newest versions of a batch of replicas; raises `ParasyncError` where it cannot."""
+
+    @property
+    def batch_max(self) -> int:
+        """How many replicas one fetch serves at the most."""
+
+    async def fetch(self, batch: Batch, timeout_s: float) -> list[Fetched]:
+        """One result for each replica of the batch."""
+
+    def fetch_now(self, batch: Batch, timeout_s: float) -> list[Fetched]:
+        """The same without an event loop."""
+
+
+@runtime_checkable
+class BlockingAsks(Protocol):
+    """A transport that can ask from a thread without an event loop."""
+
+    def ask_blocking(self, topic: str, request: Request, timeout_s: float) -> Response:
+        """Like `ask`, but blocks the calling thread."""
+
+
+class TopicSource:
+    """Asks the authority of a topic, one ask for all replicas that need it."""
+
+    batch_max: int = ASK_KEYS_MAX
+
+    def __init__(self, transport: AskTransport, topic: str) -> None:
+        self._transport = transport
+        self._topic = topic
+
+    async def fetch(self, batch: Batch, timeout_s: float) -> list[Fetched]:
+        """Ask; replicas of one key that stand at one position share an entry."""
+        ask, entries = _ask_of(batch)
+        return _results(ask, entries, await self._transport.ask(self._topic, ask, timeout_s))
+
+    def fetch_now(self, batch: Batch, timeout_s: float) -> list[Fetched]:
+        """Ask from a thread without an event loop."""
+        if not isinstance(self._transport, BlockingAsks):
+            raise UsageError("this transport can ask in an event loop only")
+        ask, entries = _ask_of(batch)
+        return _results(ask, entries, self._transport.ask_blocking(self._topic, ask, timeout_s))
+
+
+class RefetchSource:
+    """Calls a function of the user, once for all replicas of its key."""
+
+    batch_max: int = ASK_KEYS_MAX
+
+    def __init__(self, refetch: Refetch) -> None:
+        self._refetch = refetch
+
+    async def fetch(self, batch: Batch, timeout_s: float) -> list[Fetched]:
+        """Call it, and await what it returns if that is awaitable."""
+        try:
+            found = self._refetch()
+            if inspect.isawaitable(found):
+                found = await found
+        except ParasyncError:
+            raise
+        except Exception as error:
+            raise TransportError(f"refetch raised {type(error).__name__}") from error
+        return _found(found, batch)
+
+    def fetch_now(self, batch: Batch, timeout_s: float) -> list[Fetched]:
+        """Call it; an awaitable cannot be awaited here."""
+        try:
+            found = self._refetch()
+        except ParasyncError:
+            raise
+        except Exception as error:
+            raise TransportError(f"refetch raised {type(error).__name__}") from error
+        if inspect.isawaitable(found):
+            if inspect.iscoroutine(found):
+                found.close()
+            raise UsageError("got an async refetch, expected a plain function: there is no event loop here")
+        return _found(found, batch)
+
+
+def _ask_of(batch: Batch) -> tuple[Ask, list[int]]:
+    places: dict[tuple[str, object], int] = {}
+    entries = [places.setdefault((member.key, asked.position), len(places)) for member, asked in batch]
+    first = {entry: index for index, entry in reversed(list(enumerate(entries)))}
+    chosen = [batch[first[entry]] for entry in range(len(places))]
+    epoch = max(member.current_epoch for member, _ in batch)
+    return Ask(epoch, tuple(member.key for member, _ in chosen), tuple(asked.position for _, asked in chosen)), entries
+
+
+def _results(ask: Ask, entries: Sequence[int], response: Response) -> list[Fetched]:
+    if isinstance(response, Answer) and len(response.outcomes) == len(ask.keys):
+        return [Fetched(response.outcomes[entry], response.epoch, response.floor, response.history_epoch) for entry in entries]
+    if isinstance(response, Answer):
+        raise DecodeError(f"got {len(response.outcomes)} outcomes, expected {len(ask.keys)}: one for each entry of the ask")
+    reason = getattr(response, "reason", f"got a {type(response).__name__}, expected an Answer")
+    raise RefusedError(f"the authority refused to answer: {reason}")
+
+
+def _found(found: object, batch: Batch) -> list[Fetched]:
+    if isinstance(found, Envelope):
+        return [Fetched(found, found.epoch, ABSENT, 0)] * len(batch)
+    if found is None:
+        return [Fetched(ABSENT_OBJECT, member.current_epoch, ABSENT, 0) for member, _ in batch]
+    raise UsageError(f"got a {type(found).__name__} from refetch, expected an Envelope or None")

@@ -1,0 +1,240 @@
+"""`synced[T]`: a live, typed replica of one object."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from parasync.errors import (
+    AskTimeoutError,
+    ClosedError,
+    HistoryLostError,
+    NoAuthorityError,
+    ParseError,
+    UsageError,
+)
+from parasync.protocol import Envelope, GapPolicy, Version
+from parasync.runtime._cell import Cell
+from parasync.runtime._readable import Readable
+from parasync.runtime._recovery import Pace
+from parasync.runtime._seat import Seat
+from parasync.runtime._sources import Refetch
+from parasync.runtime._stream import Changes
+from parasync.runtime._views import Change
+from parasync.runtime._watch import Watch
+from parasync.topic import Ref
+from parasync.transports._protocol import SyncTransport, Unsubscribe
+
+T = TypeVar("T")
+
+
+class synced(Readable[T]):
+    """A live copy of one object: typed, never backwards, healing itself, and honest about what it does not know.
+
+    It listens from the moment it is made, in the loop of its bus, or with no loop at all on an in-process transport. Reads are
+    plain attributes that any thread may use. `close()`, or leaving the context manager, ends it.
+
+    Args:
+        ref: the object, e.g. `USERS["123"]`.
+        transport: where it is published.
+        seed: an envelope to show at once; it stays provisional (`STALE`) until proven where somebody can be asked.
+        refetch: returns the newest envelope, or None if there is none; a plain function that does not block, or an async one.
+            By default the authority is asked over the transport.
+        cell: where to put each value, so that others can watch it, e.g. a signal.
+        gap: what to do when a version was lost on the way: ask for the newest, or trust the one that arrived (`"apply"`).
+        pace: how often to ask and how long to wait.
+        stale_after_s: the age of a proof in seconds beyond which the status is `STALE`; by default 1.5 reconcile intervals and
+            one ask.
+
+    Raises:
+        UsageError: made in another loop than that of the transport, or with options that contradict each other.
+        InvalidKeyError: the key does not follow the grammar.
+        ClosedError: the transport was closed.
+        ParseError, SchemaSkewError: the seed does not pass the gate.
+    """
+
+    def __init__(
+        self,
+        ref: Ref[T],
+        transport: SyncTransport,
+        *,
+        seed: Envelope[Any] | None = None,
+        refetch: Refetch | None = None,
+        cell: Cell[T] | None = None,
+        gap: GapPolicy = "refetch",
+        pace: Pace | None = None,
+        stale_after_s: float | None = None,
+    ) -> None:
+        if not isinstance(ref, Ref):
+            raise UsageError(f'got a {type(ref).__name__}, expected a Ref such as USERS["123"]')
+        if gap not in ("refetch", "apply"):
+            raise UsageError(f"got gap={gap!r}, expected 'refetch' or 'apply'")
+        if seed is not None and not isinstance(seed, Envelope):
+            raise UsageError(f"got a {type(seed).__name__} as seed, expected an Envelope")
+        pace = pace or Pace()
+        if stale_after_s is None:
+            stale_after_s = 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s
+        seat = Seat(ref, transport, pace, seed=seed, refetch=refetch, cell=cell, gap=gap, stale_after_s=stale_after_s)
+        super().__init__(ref, seat)
+
+    # Changes
+
+    def subscribe(self, listener: Callable[[Change[T]], None]) -> Unsubscribe:
+        """Call a function with every later change, in order, on the thread that brought it; it must not block.
+
+        What it raises is logged and counted in `stats.handler_errors`. Returns a function that ends the subscription at once.
+
+        Raises:
+            ClosedError: the replica was closed.
+        """
+        self._check_open()
+        return self._seat.group.listen(self._member, listener)[0]
+
+    def changes(self, since: Version | None = None) -> Changes[T]:
+        """An async iterator over the changes from now on, or over what is newer than `since`.
+
+        A reader that falls more than `CHANGES_MAX` behind gets one step to the newest instead, which says how many it skipped.
+
+        Raises:
+            ClosedError: the replica was closed.
+        """
+        self._check_open()
+        return Changes(self._member, self._seat.group, since)
+
+    # Waiting
+
+    async def ready(self, timeout_s: float | None = None) -> T:
+        """Wait for the first good value, as long as it takes or `timeout_s` seconds.
+
+        Raises:
+            AskTimeoutError: no value came in time; `reason` tells why.
+            ClosedError: the replica was closed.
+        """
+        await self._until(lambda: hasattr(self._member.held, "value"), timeout_s, "a first value")
+        return self.value
+
+    async def fresh(self, max_stale_s: float = 0.0, timeout_s: float | None = None) -> T:
+        """The value, proven to be current not longer than `max_stale_s` seconds ago; asks if the proof is older.
+
+        Raises:
+            NoAuthorityError: there is nobody to ask.
+            AskTimeoutError: no proof came within `timeout_s` seconds.
+            ParseError: the newest version cannot be read.
+            DeletedError: the object was deleted, or never existed.
+            ClosedError: the replica was closed.
+        """
+        self._check_open()
+        if self.age_s > max_stale_s or self._member.provisional:
+            if not self._member.askable:
+                raise NoAuthorityError("got a demand for a fresh value, but this transport cannot ask: pass refetch=")
+            number = self._demand("a read demands a fresh value")
+            await self._until(lambda: self._member.needs_closed >= number, timeout_s, "a proof")
+        if self._member.refused is not None:
+            raise ParseError(f"the newest version cannot be read: {self._member.refused.reason}")
+        return self.value
+
+    async def at_least(self, version: Version, timeout_s: float | None = None) -> T:
+        """The value once the replica is at this version or a later one: read what another service has just written.
+
+        Raises:
+            HistoryLostError: the authority lost the history in which this version was written.
+            AskTimeoutError: the version did not come within `timeout_s` seconds.
+            DeletedError: the object is gone in the version that came.
+            ClosedError: the replica was closed.
+        """
+        if not self._contains(version) and self._member.askable:
+            self._check_open()
+            self._demand("a read demands a version")
+        await self._until(lambda: self._contains(version), timeout_s, f"version {version}")
+        return self.value
+
+    async def when_idle(self, timeout_s: float | None = None) -> None:
+        """Wait until nothing is under way: no need is open, and no listener is being called.
+
+        Raises:
+            AskTimeoutError: it did not become idle within `timeout_s` seconds; `reason` tells why.
+            ClosedError: the replica was closed.
+        """
+        await self._until(lambda: not self._member.need_open and not self._member.draining, timeout_s, "idleness")
+
+    # The end
+
+    def close(self) -> None:
+        """End the replica: silent at once, from any thread; may be called again. The last value stays readable."""
+        if not self._member.closed:
+            self._seat.close()
+
+    async def aclose(self) -> None:
+        """Like `close`, and waits until the last replica's way to ask has ended too."""
+        self.close()
+        recovery = self._seat.recovery
+        if recovery is not None and recovery.task.cancelling():
+            await asyncio.wait([recovery.task])
+
+    def __enter__(self) -> Self:
+        if not self._seat.transport.capabilities.threads:
+            self.close()
+            raise UsageError("got `with`, expected `async with`: this transport needs its event loop to end a replica")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        member = getattr(self, "_member", None)
+        if member is not None and not member.closed:
+            self.close()
+            with contextlib.suppress(AttributeError):  # the interpreter is ending, and `warnings` is gone
+                warnings.warn(f"a replica of {self.key!r} was dropped without being closed", ResourceWarning, 2, self)
+
+    def _check_open(self) -> None:
+        if self._member.closed:
+            raise ClosedError(f"the replica of {self.key!r} was closed")
+
+    def _demand(self, reason: str) -> int:
+        number = self._seat.group.doubt(self._member, reason)
+        if self._seat.recovery is None:
+            raise UsageError("this replica was made without an event loop: use `get()`, or make it where a loop runs")
+        self._seat.recovery.demand(self._member)
+        return number
+
+    def _contains(self, version: Version) -> bool:
+        """Whether the held version is not below this one, and of a history that contains it."""
+        member = self._member
+        held, history = member.held, member.history
+        if held is None or held.version < version or member.provisional:
+            return False
+        if version.epoch == held.epoch or not member.askable:
+            return True
+        if history.told_by < held.epoch:
+            return False
+        if version.epoch < history.history_epoch:
+            raise HistoryLostError(f"version {version} was lost: its history begins at {history.history_epoch}")
+        return True
+
+    async def _until(self, done: Callable[[], bool], timeout_s: float | None, what: str) -> None:
+        if done():
+            return
+        try:
+            async with asyncio.timeout(timeout_s) as deadline:
+                with Watch(self._member, self._seat.group) as watch:
+                    while not done():
+                        self._check_open()
+                        await watch.step()
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            reason = self.reason or "nothing came"
+            raise AskTimeoutError(f"waited {timeout_s:g} s for {what} of {self.key!r}: {reason}", timeout_s) from None
