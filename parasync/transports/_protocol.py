@@ -101,6 +101,19 @@ class SyncTransport(Protocol):
 
 
 @runtime_checkable
+class LimitedTransport(Protocol):
+    """What a transport can tell before a write is stored, so that nothing is stored that cannot be sent. Optional."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether publishing would raise `ClosedError`."""
+
+    @property
+    def body_bytes_max(self) -> int:
+        """The largest encoded value that fits into a message of this bus."""
+
+
+@runtime_checkable
 class AskTransport(Protocol):
     """The optional second half of a transport: replicas ask, authorities answer."""
 
