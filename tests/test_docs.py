@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from parasync.protocol import Status, status_of
+from tests import states
 from tests.pages import LANGUAGES, ROOT, Page, blocks_of, commands_of, pages, prints
 
 DOCS = ROOT / "docs"
@@ -136,3 +138,23 @@ class WrittenPage(Page):
     def blocks(self):
         (self.folder / "page.md").write_text(self.text)
         return blocks_of(self.folder / "page.md")
+
+
+def test_the_state_tables_are_those_of_the_code() -> None:
+    """`python -m tests.states` writes them anew."""
+    assert states.PAGE.read_text() == states.filled(states.PAGE.read_text())
+
+
+def test_the_arrows_of_the_state_diagram_are_cells_of_the_table() -> None:
+    drawing = (DOCS / "_figures" / "states.svg").read_text()
+    arrows = re.findall(r'data-from="(\w+)" data-to="(\w+)" data-input="([^"]+)"', drawing)
+    assert len(arrows) >= 8
+    for start, end, title in arrows:
+        reached = set()
+        for situation in states.OVER_A_BUS.values():
+            replica = states.replica_over(bus=True)
+            situation(replica)
+            if status_of(replica, states.NOW_S).name == start:
+                reached.add(states.outcome_of(situation, states.INPUTS[title], bus=True)[0].name)
+        assert end in reached, f"{start} does not become {end} by {title!r}"
+    assert {name for name, *_ in arrows} | {"CLOSED"} == {status.name for status in Status}
