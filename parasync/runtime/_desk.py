@@ -1,0 +1,170 @@
+"""What an authority answers to those who ask: what is newer, what is there, and what it had to write anew."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from parasync.errors import NoAuthorityError, ParasyncError
+from parasync.protocol import (
+    ABSENT_OBJECT,
+    SAME,
+    UNANSWERED,
+    Answer,
+    Ask,
+    EncodedBody,
+    Envelope,
+    KeyPage,
+    Kind,
+    ListKeys,
+    Outcome,
+    Plan,
+    Position,
+    Request,
+    Response,
+    is_same,
+    plan_answer,
+)
+from parasync.runtime._office import Office, Terms
+from parasync.runtime._pen import publish_stored
+from parasync.stores import Draft, Store, TopicState
+from parasync.transports._protocol import Responder, SyncTransport
+
+logger: Final = logging.getLogger("parasync")
+
+ANSWER_BYTES_MAX: Final = 900_000
+"""The largest answer on a transport that tells no limit; what does not fit is asked for again."""
+OUTCOME_OVERHEAD_BYTES: Final = 1024
+"""What an object may add to an answer beyond its body and its key."""
+
+
+class Desk:
+    """Answers in the name of one authority.
+
+    Args:
+        topic: the name of the topic.
+        transport: whose limit the answers keep.
+        store: where the objects are.
+        terms: times and limits.
+        other: answers the requests that are not about reading.
+    """
+
+    def __init__(self, topic: str, transport: SyncTransport, store: Store, terms: Terms, other: Responder) -> None:
+        self._topic = topic
+        self._store = store
+        self._terms = terms
+        self._transport = transport
+        self._other = other
+        self._answer_bytes_max: int = getattr(transport, "body_bytes_max", ANSWER_BYTES_MAX)
+        self._reissued = (0, 0)
+        self.loading = False
+        self.office = Office(topic, transport, store, terms, self.respond)
+
+    async def respond(self, request: Request) -> Response:
+        """Answer one request.
+
+        Raises:
+            FencedError: another authority took over.
+            NoAuthorityError: this one is still loading.
+            StoreError: the store did not do its part.
+            ParasyncError: what `other` raises.
+        """
+        self.office.check_serving()
+        if self.loading:
+            raise NoAuthorityError(f"the authority of {self._topic!r} is still loading: ask again")
+        if isinstance(request, Ask):
+            return await self._answer(request)
+        if isinstance(request, ListKeys):
+            return await self._list(request)
+        return await self._other(request)
+
+    async def _answer(self, ask: Ask) -> Answer:
+        state, stored = await self._read(ask)
+        plan = self._plan(ask, state, stored)
+        if plan.rival is not None or plan.new_epoch or plan.reissue:
+            await self._repair(ask, plan)
+            state, stored = await self._read(ask)
+            plan = self._plan(ask, state, stored)
+        office = self.office
+        outcomes = self._outcomes(ask, stored, frozenset(plan.reissue))
+        return Answer(office.epoch, 0, self._terms.clock() - office.started_s, state.floor, state.history_epoch, outcomes)
+
+    async def _read(self, ask: Ask) -> tuple[TopicState, dict[str, Envelope[EncodedBody]]]:
+        state, stored = await self._store.read(self._topic, list(dict.fromkeys(ask.keys)))
+        self.office.check_epoch(state)
+        return state, stored
+
+    def _plan(self, ask: Ask, state: TopicState, stored: dict[str, Envelope[EncodedBody]]) -> Plan:
+        positions = {key: Position.of(envelope) for key, envelope in stored.items()}
+        return plan_answer(ask, positions, epoch=self.office.epoch, floor=state.floor)
+
+    def _outcomes(self, ask: Ask, stored: dict[str, Envelope[EncodedBody]], lost: frozenset[str]) -> tuple[Outcome, ...]:
+        """One outcome for each entry, as many envelopes as fit."""
+        room_bytes = self._answer_bytes_max
+        outcomes: list[Outcome] = []
+        for key, position in zip(ask.keys, ask.positions, strict=True):
+            envelope = stored.get(key)
+            if key in lost:
+                outcomes.append(UNANSWERED)
+            elif envelope is None:
+                outcomes.append(ABSENT_OBJECT)
+            elif position is not None and is_same(position, Position.of(envelope)):
+                outcomes.append(SAME)
+            else:
+                size_bytes = len(envelope.value) + len(key.encode()) + OUTCOME_OVERHEAD_BYTES
+                fits = size_bytes <= room_bytes or room_bytes == self._answer_bytes_max
+                room_bytes -= size_bytes if fits else 0
+                outcomes.append(envelope if fits else UNANSWERED)
+        return tuple(outcomes)
+
+    async def _repair(self, ask: Ask, plan: Plan) -> None:
+        """History was lost here, or a higher epoch was heard: see who serves, rise above it, write anew what was asked for."""
+        office = self.office
+        async with office.turn:
+            office.check_serving()
+            if plan.rival is not None and plan.rival > office.epoch:
+                replies = await office.probe(office.epoch, serving=False)
+                rivals = [reply.epoch for reply in replies if reply.serving and reply.epoch > office.epoch]
+                if rivals:
+                    office.fence(max(rivals))
+                    office.check_serving()
+                await office.claim(max(plan.rival, *(reply.epoch for reply in replies), office.epoch))
+            elif plan.new_epoch:
+                await office.claim(office.epoch)
+            # An ask that was answered while this one waited for its turn may have repaired the same.
+            state, stored = await self._read(ask)
+            reissue = self._allowed(self._plan(ask, state, stored).reissue)
+            if reissue:
+                logger.warning("history of %r was lost: %d objects are written anew", self._topic, len(reissue))
+                await self._store.history_lost(self._topic, office.epoch)
+            for key in reissue:
+                await self._reissue(key, stored.get(key))
+
+    def _allowed(self, keys: Sequence[str]) -> Sequence[str]:
+        """As many as may be written anew in this second."""
+        second = int(self._terms.clock())
+        count = self._reissued[1] if self._reissued[0] == second else 0
+        allowed = keys[: max(0, self._terms.reissues_per_s_max - count)]
+        self._reissued = (second, count + len(allowed))
+        return allowed
+
+    async def _reissue(self, key: str, held: Envelope[EncodedBody] | None) -> None:
+        expected = None if held is None else held.version
+        held = held or Envelope(EncodedBody(), "0.0", 0, kind=Kind.TOMBSTONE, checksum=0)
+        draft = Draft(key, held.value, held.kind, held.schema_version, held.checksum or 0, held.meta, expected, reissue=True)
+        # A write that came between is as good: it is above the lost history too, and was published.
+        with contextlib.suppress(ParasyncError):
+            version, _ = await self._store.write(self._topic, self.office.epoch, draft)
+            publish_stored(self._transport, key, attrs.evolve(held, sequence=version.sequence, epoch=version.epoch))
+
+    async def _list(self, request: ListKeys) -> KeyPage:
+        self.office.check_epoch(await self._store.state(self._topic))
+        prefix = f"{self._topic}:{request.prefix}" if request.prefix else self._topic
+        page = await self._store.page(self._topic, prefix=prefix, after=request.after, limit=request.limit + 1)
+        found = page[: request.limit]
+        keys, versions = tuple(key for key, _ in found), tuple(version for _, version in found)
+        return KeyPage(self.office.epoch, keys, versions, more=len(page) > len(found))

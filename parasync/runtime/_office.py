@@ -1,0 +1,226 @@
+"""The office of an authority: which epoch it holds, and whether it serves. One at a time serves a topic.
+
+An authority starts by claiming an epoch above all that is stored or heard. It is *fenced* when it hears of another one that
+serves with a higher epoch, or finds a higher epoch in its store; it serves again, with an epoch above, once nobody else does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+
+from parasync.errors import FencedError, ParasyncError
+from parasync.protocol import Probe, ProbeReply, next_epoch
+from parasync.runtime._recovery import Clock, monotonic_s
+from parasync.stores import Store, TopicState
+from parasync.transports._protocol import AskTransport, Responder, SyncTransport, Unsubscribe
+
+logger: Final = logging.getLogger("parasync")
+
+CLAIMS_MAX: Final = 16
+"""How often a claim is tried again when others claim epochs above at the same time; then the authority stays fenced."""
+
+
+@attrs.frozen
+class Terms:
+    """The times and limits of an authority.
+
+    Args:
+        probe_interval_s: seconds between two looks at who else serves the topic.
+        probe_timeout_s: seconds to collect answers to a probe over a bus.
+        takeover_after_s: seconds of silence after which a fenced authority takes over again.
+        reissues_per_s_max: how many objects of a lost history are written anew each second; the rest is asked for again.
+        clock: monotonic seconds.
+        wall_clock: seconds since 1970, for epochs and for the window of idempotency keys.
+        random: numbers in [0, 1), for jitter.
+        random_bits: a source of random bits, for epochs.
+    """
+
+    probe_interval_s: float = 5.0
+    probe_timeout_s: float = 0.2
+    takeover_after_s: float = 15.0
+    reissues_per_s_max: int = 10_000
+    clock: Clock = monotonic_s
+    wall_clock: Clock = time.time
+    random: Callable[[], float] = random.random
+    random_bits: Callable[[int], int] = secrets.randbits
+
+
+class Office:
+    """Holds the epoch of one authority.
+
+    Args:
+        topic: the name of the topic.
+        transport: where it is asked and probed, if the transport can do that.
+        store: where the objects are.
+        terms: times and limits.
+        respond: answers the requests for the topic, while this authority serves.
+    """
+
+    def __init__(self, topic: str, transport: SyncTransport, store: Store, terms: Terms, respond: Responder) -> None:
+        self._topic = topic
+        self._bus = transport if isinstance(transport, AskTransport) and transport.capabilities.ask else None
+        self._lossless = transport.capabilities.lossless
+        self._store = store
+        self._terms = terms
+        self._respond = respond
+        self._identity = secrets.token_hex(8)
+        self._stop_serving: Unsubscribe | None = None
+        self._stop_hearing: Unsubscribe | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._heard = 0
+        self._silent_since_s = 0.0
+        self.turn = asyncio.Lock()
+        """Held while an epoch is claimed, or lost history is repaired."""
+        self.epoch = 0
+        self.serving = False
+        self.loading = False
+        self.started_s = 0.0
+
+    async def open(self) -> None:
+        """Claim an epoch above all that is stored or heard, and serve.
+
+        Raises:
+            FencedError: others claimed higher epochs again and again.
+            StoreError: the store did not do its part.
+            TransportError: the bus did not do its part.
+        """
+        async with self.turn:
+            await self.claim(0)
+        if self._bus is not None:
+            self._stop_hearing = self._bus.answer_probes(self._topic, self._probed)
+            self._task = self._bus.spawn(self._watch(), f"parasync-authority {self._topic}")
+
+    async def close(self) -> None:
+        """Stop answering and watching; may be called again."""
+        self._stop()
+        if self._stop_hearing is not None:
+            self._stop_hearing()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def settled(self) -> None:
+        """Wait until no claim is under way."""
+        async with self.turn:
+            pass
+
+    def fence(self, epoch: int) -> None:
+        """Stop serving: another authority holds this epoch."""
+        self._heard = max(self._heard, epoch)
+        self._silent_since_s = self._terms.clock()
+        if self.serving:
+            logger.warning("the authority of %r was fenced by epoch %d", self._topic, epoch)
+        self._stop()
+
+    def _stop(self) -> None:
+        self.serving = False
+        if self._stop_serving is not None:
+            self._stop_serving()
+            self._stop_serving = None
+
+    def check_serving(self) -> None:
+        """Raise unless this authority may write.
+
+        Raises:
+            FencedError: another authority took the topic over.
+        """
+        if not self.serving:
+            raise FencedError(
+                f"another authority took {self._topic!r} over: write there, or wait until this one may serve again", self._heard
+            )
+
+    def check_epoch(self, state: TopicState) -> None:
+        """Raise, and stop serving, if the store says that another authority took over.
+
+        Raises:
+            FencedError: it did.
+        """
+        if state.epoch > self.epoch and not self.turn.locked():
+            self.fence(state.epoch)
+            self.check_serving()
+
+    async def claim(self, above: int) -> None:
+        """Take an epoch above all that is known, and serve with it. Under `turn`.
+
+        Raises:
+            FencedError: others claimed higher epochs again and again.
+        """
+        heard = max(above, self._heard)
+        for attempt in range(CLAIMS_MAX):
+            stored = (await self._store.state(self._topic)).epoch
+            epoch = self._next_epoch(stored, heard)
+            replies = await self.probe(epoch, serving=False) if attempt == 0 else ()
+            heard = max(heard, *(reply.epoch for reply in replies), 0)
+            epoch = self._next_epoch(stored, heard)
+            try:
+                await self._store.claim(self._topic, epoch)
+            except FencedError as error:
+                heard = max(heard, error.epoch or 0)
+                continue
+            self.epoch = epoch
+            self.started_s = self._terms.clock()
+            self.serving = True
+            if self._bus is not None and self._stop_serving is None:
+                self._stop_serving = self._bus.serve(self._topic, self._respond)
+            return
+        raise FencedError(f"others claimed {self._topic!r} {CLAIMS_MAX} times in a row", heard)
+
+    def _next_epoch(self, stored: int, heard: int) -> int:
+        terms = self._terms
+        return next_epoch(stored=stored, heard=heard, wall_s=terms.wall_clock(), random_bits=terms.random_bits(20))
+
+    async def _watch(self) -> None:
+        """Look now and then who else is there."""
+        while True:
+            try:
+                await self._look()
+            except ParasyncError as error:
+                logger.warning("the authority of %r could not look for others: %s", self._topic, error)
+            await asyncio.sleep(self._terms.probe_interval_s * (0.75 + 0.5 * self._terms.random()))
+
+    async def _look(self) -> None:
+        """Tell that this authority serves, and hear who else does; fenced, take over once nobody has been serving for long."""
+        async with self.turn:
+            stored = (await self._store.state(self._topic)).epoch
+            if self.serving and stored > self.epoch:
+                self.fence(stored)
+            replies = await self.probe(self.epoch, serving=self.serving)
+            others = [reply.epoch for reply in replies if reply.serving]
+            heard = max([self._heard, stored, *(reply.epoch for reply in replies)])
+            now_s = self._terms.clock()
+            if self.serving:
+                if any(epoch > self.epoch for epoch in others):
+                    self.fence(max(others))
+                elif heard > self.epoch or self.epoch in others:
+                    await self.claim(heard)
+            elif others:
+                self._heard, self._silent_since_s = heard, now_s
+            elif self._lossless or now_s - self._silent_since_s >= self._terms.takeover_after_s:
+                await self.claim(heard)
+                logger.warning("nobody serves %r: this authority does again", self._topic)
+
+    async def probe(self, epoch: int, *, serving: bool) -> Sequence[ProbeReply]:
+        """Ask everybody on the topic who serves, or has heard of an epoch above this one."""
+        if self._bus is None:
+            return ()
+        return await self._bus.probe(Probe(self._topic, epoch, serving, self._identity), self._terms.probe_timeout_s)
+
+    def _probed(self, probe: Probe) -> ProbeReply | None:
+        """Somebody looks who is there."""
+        if probe.sender == self._identity:
+            return None
+        if probe.serving and probe.epoch > self.epoch:
+            self.fence(probe.epoch)
+        if self.serving:
+            return ProbeReply(self.epoch, serving=not self.loading)
+        known = max(self.epoch, self._heard)
+        return ProbeReply(known, serving=False) if known > probe.epoch else None
+

@@ -1,0 +1,117 @@
+"""The way of a write: store it, then publish it, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any, Final
+
+from parasync.errors import FencedError, IndeterminateError, ParasyncError
+from parasync.protocol import Envelope, Version
+from parasync.runtime._office import Office
+from parasync.stores import Draft, Outcome, Store
+from parasync.transports._protocol import SyncTransport
+
+logger: Final = logging.getLogger("parasync")
+
+
+class Pen:
+    """Writes drafts in the name of one authority; what is not stored is not published.
+
+    Several writes of one key may be under way. A store may finish the later one first; then the earlier one is not published any
+    more, and nobody takes that for a loss.
+    """
+
+    def __init__(self, topic: str, transport: SyncTransport, store: Store, office: Office) -> None:
+        self._topic = topic
+        self._transport = transport
+        self._store = store
+        self._office = office
+        self._under_way: dict[str, int] = {}
+        self._published: dict[str, Version] = {}
+        self._repairs: set[asyncio.Task[None]] = set()
+
+    async def write(self, value: object, draft: Draft) -> Version:
+        """Store a draft, and publish it with its value.
+
+        Raises:
+            ParasyncError: what the store raises.
+        """
+        key = draft.key
+        under_way = self._under_way
+        under_way[key] = under_way.get(key, 0) + 1
+        try:
+            version, fresh = await self._stored(draft)
+        except (asyncio.CancelledError, IndeterminateError):
+            # The write may have happened: then what is stored has to be published all the same.
+            self._repair(key)
+            raise
+        else:
+            if fresh:
+                self._publish(value, draft, version)
+            return version
+        finally:
+            under_way[key] -= 1
+            if not under_way[key]:
+                del under_way[key]
+                self._published.pop(key, None)
+
+    async def aclose(self) -> None:
+        """Wait for the repairs that are under way."""
+        if self._repairs:
+            await asyncio.wait(self._repairs)
+
+    async def _stored(self, draft: Draft) -> Outcome:
+        office = self._office
+        while True:
+            epoch = office.epoch
+            try:
+                return await self._store.write(self._topic, epoch, draft)
+            except FencedError as error:
+                # This authority may just be taking a new epoch itself.
+                async with office.turn:
+                    if office.serving and office.epoch > epoch:
+                        continue
+                office.fence(error.epoch or 0)
+                raise
+
+    def _publish(self, value: object, draft: Draft, version: Version) -> None:
+        after = None
+        if self._under_way[draft.key] > 1:
+            last = self._published.get(draft.key)
+            if last is not None and last > version:
+                return
+            self._published[draft.key] = version
+            after = last.sequence if last is not None and last.epoch == version.epoch else None
+        envelope = Envelope(
+            value,
+            draft.schema_version,
+            version.sequence,
+            version.epoch,
+            after,
+            draft.kind,
+            draft.meta,
+            draft.checksum,
+            draft.body,
+        )
+        publish_stored(self._transport, draft.key, envelope)
+
+    def _repair(self, key: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._publish_what_is_stored(key), name=f"parasync-repair {key}")
+        self._repairs.add(task)
+        task.add_done_callback(self._repairs.discard)
+
+    async def _publish_what_is_stored(self, key: str) -> None:
+        with contextlib.suppress(ParasyncError):
+            _, stored = await self._store.read(self._topic, [key])
+            if key in stored and stored[key].epoch == self._office.epoch:
+                publish_stored(self._transport, key, stored[key])
+
+
+def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) -> None:
+    """Publish what is stored and therefore true; replicas that it does not reach learn of it when they ask."""
+    try:
+        transport.publish(key, envelope)
+    except ParasyncError as error:
+        logger.warning("a stored version of %r could not be published: %s", key, error)
