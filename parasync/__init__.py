@@ -1,1 +1,56 @@
-"""Typed, server-authoritative objects, kept in sync."""
+"""Typed, server-authoritative objects, kept in sync.
+
+    authority -> envelope -> codec -> transport -> replica rules -> cell -> user
+
+An `authority` writes the objects of a `Topic`; each write becomes an `Envelope`, which a `Codec` turns into bytes where a bus
+needs them; a `SyncTransport` carries it; the rules of a replica decide whether it is applied; and `synced` shows the newest good
+value and says how sure it is of it.
+"""
+
+from parasync.codec import Codec, MsgpackCodec
+from parasync.errors import ParasyncError
+from parasync.protocol import ABSENT, Envelope, Kind, SchemaVersion, Status, Version
+from parasync.runtime._authority import authority
+from parasync.runtime._cell import Cell
+from parasync.runtime._office import Terms
+from parasync.runtime._recovery import Pace
+from parasync.runtime._stream import CHANGES_MAX
+from parasync.runtime._synced import synced
+from parasync.runtime._views import Change, ReplicaMeta, Snapshot, Stats
+from parasync.stores import MemoryStore, Store
+from parasync.topic import Ref, Topic
+from parasync.transports._connect import connect
+from parasync.transports._inprocess import InProcessTransport
+from parasync.transports._protocol import Capabilities, SyncTransport
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ABSENT",
+    "CHANGES_MAX",
+    "Capabilities",
+    "Cell",
+    "Change",
+    "Codec",
+    "Envelope",
+    "InProcessTransport",
+    "Kind",
+    "MemoryStore",
+    "MsgpackCodec",
+    "Pace",
+    "ParasyncError",
+    "Ref",
+    "ReplicaMeta",
+    "SchemaVersion",
+    "Snapshot",
+    "Stats",
+    "Status",
+    "Store",
+    "SyncTransport",
+    "Terms",
+    "Topic",
+    "Version",
+    "authority",
+    "connect",
+    "synced",
+]
