@@ -19,8 +19,8 @@ logger: Final = logging.getLogger("parasync")
 class Pen:
     """Writes drafts in the name of one authority; what is not stored is not published.
 
-    Several writes of one key may be under way. A store may finish the later one first; then the earlier one is not published any
-    more, and nobody takes that for a loss.
+    Several writes of one key may be under way. A store may finish the later one first; then the earlier one is not published
+    any more, and nobody takes that for a loss.
     """
 
     def __init__(self, topic: str, transport: SyncTransport, store: Store, office: Office) -> None:
