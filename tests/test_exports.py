@@ -25,6 +25,8 @@ PUBLIC = {
     *("Change", "Snapshot", "Status", "ReplicaMeta", "Version", "SchemaVersion", "Envelope", "Kind"),
     *("Codec", "MsgpackCodec", "SyncTransport", "InProcessTransport", "MemoryStore"),
     "ParasyncError",
+    # What stands in the signatures of those above, and the constants that callers compare with.
+    *("ABSENT", "CHANGES_MAX", "Capabilities", "Cell", "Pace", "Stats", "Store", "Terms"),
 }
 
 WHO_ACTS = ("UsageError", "RemoteError", "TransportError", "StoreError")

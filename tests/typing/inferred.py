@@ -1,0 +1,104 @@
+"""What a type checker knows without being told. This file is never run: checkers read it."""
+
+from __future__ import annotations
+
+from typing import TypedDict, assert_type
+
+import attrs
+
+from parasync import (
+    Change,
+    Codec,
+    Envelope,
+    InProcessTransport,
+    MemoryStore,
+    MsgpackCodec,
+    Ref,
+    ReplicaMeta,
+    SchemaVersion,
+    Snapshot,
+    Status,
+    SyncTransport,
+    Topic,
+    Version,
+    authority,
+    connect,
+    synced,
+)
+
+
+@attrs.frozen
+class User:
+    id: int
+    name: str
+
+
+class Movie(TypedDict):
+    title: str
+
+
+USERS = Topic("user", User, version="2.1")
+NUMBERS = Topic("number", int, version="1.0")
+TAGS = Topic("tags", list[str], version="1.0")
+MOVIES = Topic("movie", Movie, version="1.0")
+
+
+def topics_know_their_type() -> None:
+    assert_type(USERS, Topic[User])
+    assert_type(USERS["123"], Ref[User])
+    assert_type(NUMBERS["1"], Ref[int])
+    assert_type(TAGS["1"], Ref[list[str]])
+    assert_type(MOVIES["1"], Ref[Movie])
+
+
+async def replicas_know_their_type() -> None:
+    async with connect("nats://127.0.0.1:4222") as bus, synced(USERS["123"], bus) as ada:
+        assert_type(ada, synced[User])
+        assert_type(ada.value, User)
+        assert_type(ada.value.name, str)
+        assert_type(ada.peek(), User | None)
+        assert_type(ada.get(), User)
+        assert_type(await ada.ready(), User)
+        assert_type(await ada.fresh(max_stale_s=2), User)
+        assert_type(await ada.at_least(Version(1, 1)), User)
+        assert_type(ada.snapshot(), Snapshot[User])
+        assert_type(ada.snapshot().value, User | None)
+        assert_type(ada.status, Status)
+        assert_type(ada.version, Version | None)
+        assert_type(ada.meta, ReplicaMeta)
+        assert_type(ada.age_s, float)
+        assert_type(ada.reason, str)
+        async for change in ada.changes():
+            assert_type(change, Change[User])
+            assert_type(change.new, User | None)
+            assert_type(change.skipped, int | None)
+
+
+async def authorities_know_their_type() -> None:
+    async with connect("inproc://shop") as bus, authority(USERS, bus) as owner:
+        assert_type(owner, authority[User])
+        assert_type(await owner.put("123", User(123, "Ada")), Version)
+        assert_type(await owner.update("123", lambda user: attrs.evolve(user, name=user.name.upper())), Version)
+        assert_type((await owner.get("123")).value, User | None)
+        assert_type(await owner.delete("123"), Version)
+
+
+def listeners_know_their_type() -> None:
+    bus = InProcessTransport()
+    seed = Envelope(value=User(123, "Ada"), schema_version="2.1", sequence=1)
+    assert_type(seed, Envelope[User])
+    with synced(USERS["123"], bus, seed=seed, refetch=lambda: seed) as ada:
+
+        def listener(change: Change[User]) -> None:
+            assert_type(change.old, User | None)
+
+        ada.subscribe(listener)
+        ada.subscribe(lambda change: print(change.version.sequence))
+
+
+def parts_are_what_the_contracts_ask_for(transport: SyncTransport) -> None:
+    bus: SyncTransport = InProcessTransport()
+    codec: Codec = MsgpackCodec()
+    authority(USERS, transport, store=MemoryStore())
+    assert_type(SchemaVersion.parse("2.1"), SchemaVersion)
+    del bus, codec
