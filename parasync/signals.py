@@ -12,8 +12,8 @@ T = TypeVar("T")
 class SignalCell(Generic[T]):
     """A cell that is a signal: `Computed` and `Effect` of reaktiv that read it run again after each change.
 
-    Pass it as `cell=`, then read `cell.get()`, `cell.signal()` or the `value` of the replica inside a computation. It holds None
-    before the first value and after a delete. Values are compared by identity, so that every version counts as a change.
+    Pass it as `cell=`, then read `cell.get()`, `cell.signal()` or the `value` of the replica inside a computation. It holds
+    None before the first value and after a delete. Values are compared by identity, so that every version is a change.
     """
 
     def __init__(self) -> None:
@@ -26,11 +26,13 @@ class SignalCell(Generic[T]):
 
     def get(self) -> T | None:
         """The newest value; the computation that reads it depends on it."""
-        return self._signal.get()
+        value: T | None = self._signal.get()
+        return value
 
     def peek(self) -> T | None:
         """The newest value, without a dependency."""
-        return untracked(self._signal.get)
+        value: T | None = untracked(self._signal.get)
+        return value
 
     def set(self, value: T | None, /) -> None:
         """Called by the replica, on the thread that brought the change."""
