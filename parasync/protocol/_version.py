@@ -39,6 +39,8 @@ class Version(NamedTuple):
         Raises:
             InvalidVersionError: the text is something else.
         """
+        if not isinstance(text, str):
+            raise InvalidVersionError(f'got a {type(text).__name__}, expected a version like "0.7"')
         match = _VERSION.fullmatch(text)
         if match is None or int(match[1]) > EPOCH_MAX or int(match[2]) > SEQUENCE_MAX:
             raise InvalidVersionError(f'got {text[:40]!r}, expected a version like "0.7": epoch, dot, sequence')

@@ -1,0 +1,118 @@
+"""What the tests of the protocol share: short ways to make envelopes and replicas, and to feed the ones to the others.
+
+A value is a text. The gate of these tests refuses one that begins with "bad", and every schema of another major than 1.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any, Final, TypeAlias
+
+from parasync.errors import ParseError, SchemaSkewError
+from parasync.protocol import (
+    ABSENT,
+    Asked,
+    Envelope,
+    GapPolicy,
+    Kind,
+    Outcome,
+    Replica,
+    Version,
+    prepare_reading,
+)
+
+Text: TypeAlias = "Envelope[str | None]"
+
+COUNTERS: Final = (
+    "applied",
+    "ignored_stale",
+    "gaps",
+    "parse_errors",
+    "schema_skews",
+    "refetches",
+    "refetch_failures",
+    "resets",
+    "conflicts",
+)
+
+
+def read(envelope: Envelope[Any]) -> str | None:
+    """The gate of these tests."""
+    if envelope.kind is Kind.TOMBSTONE:
+        return None
+    if not envelope.schema_version.startswith("1."):
+        raise SchemaSkewError(f"got schema {envelope.schema_version}, expected major 1")
+    if envelope.value.startswith("bad"):
+        raise ParseError("expected something that is not bad")
+    return str(envelope.value)
+
+
+def state(
+    version: str, value: str | None = None, *, after: int | None = None, schema: str = "1.0", checksum: bool = True
+) -> Text:
+    """The state of an object at a version such as "2.7"; by default the value names the version."""
+    epoch, sequence = Version.parse(version)
+    value = f"v{version}" if value is None else value
+    return Envelope(
+        value, schema, sequence, epoch, after, checksum=zlib.crc32(f"{schema} {value}".encode()) if checksum else None
+    )
+
+
+def tombstone(version: str, *, after: int | None = None) -> Text:
+    """The deletion of an object at a version."""
+    epoch, sequence = Version.parse(version)
+    return Envelope(None, "1.0", sequence, epoch, after, Kind.TOMBSTONE)
+
+
+def a_replica(
+    *, lossless: bool = False, askable: bool = True, gap: GapPolicy = "refetch", stale_after_s: float = math.inf
+) -> Replica[str]:
+    """A replica that holds nothing yet."""
+    return Replica(read, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s)
+
+
+def live(replica: Replica[str], envelope: Text) -> bool:
+    """Let an envelope come by subscription, as a driver with one thread does."""
+    changed = replica.live_received(envelope, prepare_reading(replica, envelope))
+    assert changed is not None, "nothing can move on between the reading and the input"
+    return changed
+
+
+def answer(
+    replica: Replica[str],
+    outcome: Outcome,
+    asked: Asked | None = None,
+    *,
+    epoch: int = 2,
+    floor: Version = ABSENT,
+    asked_s: float = 0.0,
+) -> bool:
+    """Let an answer come; without `asked` its ask goes out now."""
+    asked = replica.asked() if asked is None else asked
+    reading = prepare_reading(replica, outcome) if isinstance(outcome, Envelope) else None
+    changed = replica.answer_received(asked, outcome, reading, epoch=epoch, floor=floor, asked_s=asked_s)
+    assert changed is not None, "nothing can move on between the reading and the input"
+    return changed
+
+
+def proven_at(version: str, *, lossless: bool = False, stale_after_s: float = math.inf, proven_s: float = 0.0) -> Replica[str]:
+    """A replica that an answer has just brought to a version."""
+    replica = a_replica(lossless=lossless, stale_after_s=stale_after_s)
+    envelope = state(version)
+    answer(replica, envelope, epoch=envelope.epoch, asked_s=proven_s)
+    assert not replica.need_open
+    return replica
+
+
+def shown(replica: Replica[str]) -> str | None:
+    """Version and value, e.g. "2.7=v2.7"; "2.8 deleted"; None for nothing."""
+    held = replica.held
+    if held is None:
+        return None
+    return f"{held.version} deleted" if held.kind is Kind.TOMBSTONE else f"{held.version}={held.value}"
+
+
+def counted(replica: Replica[str]) -> dict[str, int]:
+    """The counters that are not 0."""
+    return {name: count for name in COUNTERS if (count := getattr(replica, name))}
