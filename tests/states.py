@@ -218,12 +218,17 @@ def tables() -> dict[str, str]:
     }
 
 
+def between(text: str, name: str, rows: str) -> str:
+    """A page with these rows between the marks of one table; without the marks, as it is."""
+    before, mark, rest = text.partition(f"<!-- table: {name} -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    return f"{before}{mark}\n{rows}\n\n{end}{after}" if end else text
+
+
 def filled(text: str) -> str:
     """A page with its tables as the code has them."""
     for name, rows in tables().items():
-        before, mark, rest = text.partition(f"<!-- table: {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        text = f"{before}{mark}\n{rows}\n\n{end}{after}"
+        text = between(text, name, rows)
     return text
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import parasync
+from parasync import errors
 from parasync.protocol import Status, status_of
-from tests import states
+from tests import limits, states
 from tests.pages import LANGUAGES, ROOT, Page, blocks_of, commands_of, pages, prints
 
 DOCS = ROOT / "docs"
@@ -158,3 +160,26 @@ def test_the_arrows_of_the_state_diagram_are_cells_of_the_table() -> None:
                 reached.add(states.outcome_of(situation, states.INPUTS[title], bus=True)[0].name)
         assert end in reached, f"{start} does not become {end} by {title!r}"
     assert {name for name, *_ in arrows} | {"CLOSED"} == {status.name for status in Status}
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    """`python -m tests.limits` writes them anew."""
+    page = limits.PAGE.read_text()
+    assert page == limits.filled(page)
+    assert [limit.name for limit in limits.limits() if limit.part not in limits.PARTS or f"`{limit.name}`" not in page] == []
+
+
+def test_every_limit_says_what_happens_there() -> None:
+    assert [limit.name for limit in limits.limits() if not limit.text.endswith((".", ":"))] == []
+
+
+def test_every_error_is_in_the_reference() -> None:
+    page = (DOCS / "reference" / "errors.md").read_text()
+    listed = re.findall(r"autoclass:: parasync\.errors\.(\w+)", page)
+    assert listed == [name for name, item in vars(errors).items() if isinstance(item, type) and issubclass(item, Exception)]
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages = "".join(page.read_text() for page in (DOCS / "reference").rglob("*.md"))
+    listed = set(re.findall(r"auto(?:class|function|data):: parasync\.(\w+)$", pages, re.MULTILINE))
+    assert listed == set(parasync.__all__) - {"ParasyncError"}

@@ -24,8 +24,8 @@ BELOW: dict[str, frozenset[str]] = {}
 for part, below in {
     "errors": "",
     "protocol": "errors",
-    "gate": "errors protocol",
     "codec": "errors protocol",
+    "gate": "errors protocol codec",
     "topic": "errors protocol gate codec",
     "transports": "errors protocol gate codec topic",
     "stores": "errors protocol gate codec topic transports",
@@ -33,6 +33,7 @@ for part, below in {
     # The leaves: none of them imports another.
     "sources": "errors protocol gate codec topic transports stores runtime",
     "gateway": "errors protocol gate codec topic transports stores runtime",
+    "signals": "errors protocol gate codec topic transports stores runtime",
     "testing": "errors protocol gate codec topic transports stores runtime",
     "cli": "errors protocol gate codec topic transports stores runtime",
     # The front door re-exports, and loads no leaf.
@@ -40,23 +41,27 @@ for part, below in {
 }.items():
     BELOW[part] = frozenset(below.split())
 
-LEAVES = frozenset({"sources", "gateway", "testing", "cli"})
+LEAVES = frozenset({"sources", "gateway", "signals", "testing", "cli"})
 FOR_ANNOTATIONS = {("errors", "protocol")}
 """An error carries the version it speaks of."""
 
 THIRD_PARTY: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "protocol": frozenset({"attrs"}),
-    "gate": frozenset({"attrs", "cattrs", "msgspec", "pydantic", "typing_extensions"}),
+    "gate": frozenset({"attrs", "cattrs", "msgspec", "pydantic", "pydantic_core", "typing_extensions"}),
     "codec": frozenset({"attrs", "cattrs", "msgpack", "msgspec"}),
     "topic": frozenset({"attrs"}),
     "transports": frozenset({"attrs", "msgpack", "nats"}),
     "stores": frozenset({"attrs"}),
-    "runtime": frozenset({"attrs", "reaktiv"}),
+    "runtime": frozenset({"attrs"}),
+    "signals": frozenset({"reaktiv"}),
     "cli": frozenset({"attrs", "msgspec", "psutil", "rich", "typer", "watchfiles", "yaml"}),
     "": frozenset(),
 }
 """For each part, the packages outside of the standard library that it may import."""
+
+NEWER_STDLIB = {"annotationlib"}
+"""What the standard library of a later Python has, imported where that Python runs."""
 
 IMPURE = {
     *("asyncio", "concurrent", "contextvars", "datetime", "multiprocessing", "os", "queue", "random", "secrets", "select"),
@@ -159,7 +164,7 @@ def test_only_the_listed_packages_are_imported() -> None:
         f"{found.where}: {found.part or 'parasync'} imports {found.target}"
         for found in package_imports()
         if not ours(found.target)
-        and (name := found.target.split(".")[0]) not in sys.stdlib_module_names
+        and (name := found.target.split(".")[0]) not in sys.stdlib_module_names | NEWER_STDLIB
         and name not in THIRD_PARTY.get(found.part, frozenset())
     ]
     assert foreign == []
@@ -202,7 +207,7 @@ def test_the_front_door_loads_nothing_heavy() -> None:
         ("parasync.protocol._replica", "from parasync import codec"),
         ("parasync.protocol._replica", "from ..runtime import synced"),
         ("parasync.protocol._replica", "def f():\n    import parasync.topic"),
-        ("parasync.gate", "import parasync.codec"),
+        ("parasync.codec", "import parasync.gate"),
         ("parasync.cli._serve", "from parasync.testing import strategies"),
         ("parasync.runtime._synced", "if TYPE_CHECKING:\n    from parasync.testing import strategies"),
     ],
