@@ -87,6 +87,10 @@ def plan_answer(ask: Ask, stored: Mapping[str, Position], *, epoch: int, floor: 
 
 
 def is_same(position: Position, other: Position) -> bool:
-    """Whether two positions are of one version and one content, as far as the checksums tell."""
-    checksums_agree = position.checksum is None or other.checksum is None or position.checksum == other.checksum
-    return position.version == other.version and checksums_agree
+    """Whether two positions are of one version and one content, as far as the checksums tell.
+
+    A content without a checksum was never encoded: it may equal any other, but it is no tombstone.
+    """
+    mine, theirs = position.checksum, other.checksum
+    unknown = (mine is None or theirs is None) and TOMBSTONE_CHECKSUM not in (mine, theirs)
+    return position.version == other.version and (unknown or mine == theirs)
