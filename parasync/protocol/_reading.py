@@ -28,8 +28,10 @@ def prepare_reading(replica: Replica[Any], envelope: Envelope[Any]) -> object:
 
     To be called without the driver's lock, since validators, upcasts and comparisons are the user's.
     """
+    # One look at each, in this order: another thread may swap both, and being provisional no longer costs but a reading.
+    provisional = replica.provisional
     held = replica.held
-    if held is None or replica.would_read(envelope):
+    if held is None or provisional or envelope.version > held.version:
         try:
             value = replica.read(envelope)
         except (SchemaSkewError, ParseError) as error:
@@ -53,11 +55,28 @@ def same_value(held: Held[Any], envelope: Envelope[Any], value: object) -> bool:
 
 def same_content(held: Held[Any], envelope: Envelope[Any], read: Reader[Any]) -> bool:
     """Whether an envelope of the held version has the held content: by checksum where both have one, else by value."""
-    if held.kind is not envelope.kind or held.kind is Kind.TOMBSTONE:
-        return held.kind is envelope.kind
-    if held.checksum is not None and envelope.checksum is not None:
-        return held.checksum == envelope.checksum
+    same = _same_at_a_glance(held, envelope)
+    if same is not None:
+        return same
     try:
         return isinstance(envelope.value, EncodedBody) or same_value(held, envelope, read(envelope))
     except (SchemaSkewError, ParseError):
         return False
+
+
+def contradicts(held: Held[Any], envelope: Envelope[Any], reading: object) -> bool:
+    """Whether an envelope of the held version has other content. Runs no user code.
+
+    The reading decides only where checksums do not: it may have been made for another replica, which held another version.
+    """
+    same = _same_at_a_glance(held, envelope)
+    return reading is OTHER_CONTENT if same is None else not same
+
+
+def _same_at_a_glance(held: Held[Any], envelope: Envelope[Any]) -> bool | None:
+    """Whether both say the same of one version; None where only a comparison of the values tells."""
+    if held.kind is not envelope.kind or held.kind is Kind.TOMBSTONE:
+        return held.kind is envelope.kind
+    if held.checksum is None or envelope.checksum is None:
+        return None
+    return held.checksum == envelope.checksum

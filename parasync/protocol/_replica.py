@@ -39,7 +39,7 @@ from parasync.protocol._authority import is_same
 from parasync.protocol._envelope import Envelope, Kind
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._messages import Absent, Outcome, Position, Same, Unanswered
-from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable
+from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable, contradicts
 from parasync.protocol._version import ABSENT, Version
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class Replica(Generic[T]):
         if self.closed:
             return False
         if held is not None and (epoch < held.epoch or (epoch == held.epoch and envelope.sequence <= held.sequence)):
-            if reading is OTHER_CONTENT and envelope.version == held.version:
+            if envelope.version == held.version and contradicts(held, envelope, reading):
                 self._conflict()
             else:
                 self.ignored_stale += 1
@@ -239,7 +239,7 @@ class Replica(Generic[T]):
         """One envelope of an answer passes the gates."""
         held = self.held
         if held is not None and not self.would_read(envelope):
-            if reading is OTHER_CONTENT and envelope.version == held.version:
+            if envelope.version == held.version and contradicts(held, envelope, reading):
                 self._conflict()
             return False
         if isinstance(reading, Unreadable):

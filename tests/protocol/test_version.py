@@ -71,7 +71,8 @@ def test_schema_versions_are_compared_as_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "1.", ".1", "1.2.3", "-1.0", "01.0", "1.00", "1.x", "v1.0", " 1.0", "1.0\n", "1000000.0", "1.1000000", "١.٢"]
+    "text",
+    ["", "1", "1.", ".1", "1.2.3", "-1.0", "01.0", "1.00", "1.x", "v1.0", " 1.0", "1.0\n", "1000000.0", "1.1000000", "١.٢"],
 )
 def test_other_texts_are_no_schema_versions(text: str) -> None:
     with pytest.raises(InvalidVersionError, match=r"expected a schema version like \"2\.1\""):
