@@ -1,7 +1,7 @@
 """Collects the constants that limit something, for the tables of `reference/limits.md`.
 
-`python -m tests.limits` writes the page anew; `tests/test_docs.py` fails where the page and the code disagree. What happens at a
-limit is the docstring below the constant; a constant without one fails the test too.
+`python -m tests.limits` writes the page anew; `tests/test_docs.py` fails where the page and the code disagree. What happens
+at a limit is the docstring below the constant; a constant without one fails the test too.
 """
 
 from __future__ import annotations
