@@ -24,8 +24,8 @@ BELOW: dict[str, frozenset[str]] = {}
 for part, below in {
     "errors": "",
     "protocol": "errors",
-    "codec": "errors protocol",
-    "gate": "errors protocol codec",
+    "gate": "errors protocol",
+    "codec": "errors protocol gate",
     "topic": "errors protocol gate codec",
     "transports": "errors protocol gate codec topic",
     "stores": "errors protocol gate codec topic transports",
@@ -42,8 +42,8 @@ for part, below in {
     BELOW[part] = frozenset(below.split())
 
 LEAVES = frozenset({"sources", "gateway", "signals", "testing", "cli"})
-FOR_ANNOTATIONS = {("errors", "protocol")}
-"""An error carries the version it speaks of."""
+FOR_ANNOTATIONS = {("errors", "protocol"), ("gate", "codec")}
+"""An error carries the version it speaks of, and a gate is told the codec of the bus."""
 
 THIRD_PARTY: dict[str, frozenset[str]] = {
     "errors": frozenset(),
@@ -207,7 +207,7 @@ def test_the_front_door_loads_nothing_heavy() -> None:
         ("parasync.protocol._replica", "from parasync import codec"),
         ("parasync.protocol._replica", "from ..runtime import synced"),
         ("parasync.protocol._replica", "def f():\n    import parasync.topic"),
-        ("parasync.codec", "import parasync.gate"),
+        ("parasync.gate", "import parasync.codec"),
         ("parasync.cli._serve", "from parasync.testing import strategies"),
         ("parasync.runtime._synced", "if TYPE_CHECKING:\n    from parasync.testing import strategies"),
     ],
