@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Coroutine, Sequence
 from functools import lru_cache
 from typing import Any, Final, Self
 
 from parasync.codec import Codec, MsgpackCodec
+from parasync.errors import ClosedError
 from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response
 from parasync.transports import _protocol as contract
 from parasync.transports._fanout import Fanout
@@ -30,6 +33,8 @@ class InProcessTransport:
     `publish` calls the handlers on the thread that publishes, before it returns; no event loop is needed. Only
     asking needs one: a responder runs in the loop in which `serve` was called. Every method may be called from any thread.
 
+    `with` and `async with` are optional; where several enter the same transport, it is closed when the last one leaves.
+
     Args:
         codec: what publishers and subscribers use where they need encoded bodies; by default one that all in-process
             transports share.
@@ -40,6 +45,8 @@ class InProcessTransport:
         self._codec = codec
         self._tasks = Tasks()
         self._asks = LocalAsks(self._tasks)
+        self._entering = threading.Lock()
+        self._entered = 0
         self._closed = False
 
     @property
@@ -61,6 +68,11 @@ class InProcessTransport:
     def closed(self) -> bool:
         """Whether the transport was closed."""
         return self._closed
+
+    @property
+    def body_bytes_max(self) -> int:
+        """No limit, since nothing is encoded."""
+        return sys.maxsize
 
     def publish(self, key: str, envelope: Envelope[Any]) -> None:
         """Call the handler of every current subscriber of the key, and return when all were called.
@@ -185,16 +197,29 @@ class InProcessTransport:
         await self._tasks.join()
 
     def __enter__(self) -> Self:
+        with self._entering:
+            if self._closed:
+                raise ClosedError("got 'with' on a closed transport, expected an open one")
+            self._entered += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if self._left():
+            self.close()
 
     async def __aenter__(self) -> Self:
-        return self
+        return self.__enter__()
 
     async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        if self._left():
+            await self.aclose()
 
     def __repr__(self) -> str:
         return f"<InProcessTransport{' closed' if self._closed else ''}: {self.key_count()} keys>"
+
+    def _left(self) -> bool:
+        with self._entering:
+            self._entered -= 1
+            if self._entered == 0:
+                self._closed = True
+            return self._entered == 0

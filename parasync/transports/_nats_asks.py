@@ -1,0 +1,177 @@
+"""Asking and probing over a bus: requests with replies to an inbox of our own, and nobody waits for what cannot come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import count
+from secrets import token_hex
+from typing import Final
+
+from parasync.codec import Codec
+from parasync.errors import AskTimeoutError, DecodeError, EncodeError, NoAuthorityError, ParasyncError, TransportError
+from parasync.protocol import Probe, ProbeReply, Request, Response
+from parasync.transports._nats_diagnosis import Denial
+from parasync.transports._nats_service import failure_of
+from parasync.transports._nats_wire import Line, Wire
+from parasync.transports._subjects import SubjectMap
+from parasync.transports._tasks import check_timeout
+from parasync.transports._wire import decode_probe_reply, decode_response, encode_probe, encode_request
+
+PROBE_REPLIES_MAX: Final = 1024
+"""The most replies to one probe that are kept; more are ignored."""
+
+_NO_RESPONDERS: Final = b"NATS/1.0 503"
+
+
+class _Pending:
+    """One question under way. `arrived` gets data and headers of each reply."""
+
+    __slots__ = ("arrived", "failed", "subject")
+
+    def __init__(
+        self, subject: str, arrived: Callable[[bytes, bytes | None], None], failed: Callable[[ParasyncError], None]
+    ) -> None:
+        self.subject = subject
+        self.arrived = arrived
+        self.failed = failed
+
+
+class NatsAsks:
+    """The asking side of a connection to a bus.
+
+    Args:
+        wire: what carries requests.
+        subjects: where authorities are.
+        codec: how requests and answers are encoded.
+        inbox_prefix: where replies arrive; a name of one's own keeps other users from reading them.
+        why_down: why there is no connection now.
+    """
+
+    def __init__(
+        self, wire: Wire, subjects: SubjectMap, codec: Codec, inbox_prefix: str, why_down: Callable[[], TransportError]
+    ) -> None:
+        self._wire = wire
+        self._subjects = subjects
+        self._codec = codec
+        self._inbox = f"{inbox_prefix}.{token_hex(11)}"
+        self._why_down = why_down
+        self._line: Line | None = None
+        self._pending: dict[bytes, _Pending] = {}
+        self._tokens = count(1)
+        self._denied: Denial | None = None
+
+    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+        """See `NatsTransport.ask`."""
+        check_timeout(timeout_s)
+        subject = self._subjects.of_ask(topic, request.verb)
+        data = encode_request(request, self._codec)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def arrived(data: bytes, headers: bytes | None) -> None:
+            if answer.done():
+                return
+            if headers is not None and headers.startswith(_NO_RESPONDERS):
+                answer.set_exception(NoAuthorityError(f"nobody serves the topic {topic!r} on this bus"))
+                return
+            failure = failure_of(headers)
+            if failure is None:
+                answer.set_result(data)
+            else:
+                answer.set_exception(failure)
+
+        token = self._say(subject, data, _Pending(subject, arrived, _fail(answer)))
+        try:
+            async with asyncio.timeout(timeout_s):
+                body = await answer
+        except TimeoutError:
+            raise AskTimeoutError(f"got no answer from the authority of {topic!r} within {timeout_s:g} s", timeout_s) from None
+        finally:
+            self._pending.pop(token, None)
+            _settle(answer)
+        return decode_response(request, body, self._codec)
+
+    async def probe(self, probe: Probe, timeout_s: float) -> Sequence[ProbeReply]:
+        """See `NatsTransport.probe`."""
+        check_timeout(timeout_s)
+        subject = self._subjects.of_probe(probe.topic)
+        data = encode_probe(probe, self._codec)
+        replies: list[ProbeReply] = []
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def arrived(data: bytes, headers: bytes | None) -> None:
+            if headers is not None and headers.startswith(_NO_RESPONDERS):
+                if not over.done():
+                    over.set_result(None)
+            elif len(replies) < PROBE_REPLIES_MAX:
+                try:
+                    replies.append(decode_probe_reply(data, self._codec))
+                except DecodeError:
+                    return
+
+        token = self._say(subject, data, _Pending(subject, arrived, _fail(over)))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await over
+        except TimeoutError:
+            pass
+        finally:
+            self._pending.pop(token, None)
+            _settle(over)
+        return replies
+
+    def denied(self, denial: Denial) -> bool:
+        """Take note of a missing permission; True when it concerns questions."""
+        inbox = f"{self._inbox}.*".lower()
+        if not denial.publishing and denial.subject == inbox:
+            self._denied = denial
+            self.fail(TransportError(str(denial)))
+            return True
+        hit = [pending for pending in self._pending.values() if pending.subject.lower() == denial.subject]
+        for pending in hit:
+            pending.failed(TransportError(str(denial)))
+        return bool(hit)
+
+    def fail(self, error: ParasyncError) -> None:
+        """Nothing will arrive any more for what is under way."""
+        pending, self._pending = self._pending, {}
+        for question in pending.values():
+            question.failed(error)
+
+    def renew(self) -> None:
+        """There is a new connection, maybe with other permissions."""
+        self._denied = None
+
+    def _say(self, subject: str, data: bytes, pending: _Pending) -> bytes:
+        link = self._wire.link
+        if link is None:
+            raise self._why_down()
+        if self._denied is not None:
+            raise TransportError(str(self._denied))
+        if len(data) > link.payload_bytes_max:
+            raise EncodeError(f"got a request of {len(data)} bytes, expected at most {link.payload_bytes_max} on this bus")
+        if self._line is None:
+            self._line = self._wire.open(f"{self._inbox}.*", self._received)
+        token = b"%d" % next(self._tokens)
+        self._pending[token] = pending
+        self._wire.publish(subject.encode(), data, reply=b"%b.%b" % (self._inbox.encode(), token))
+        return token
+
+    def _received(self, subject: bytes, _: bytes, data: bytes, headers: bytes | None) -> None:
+        pending = self._pending.get(subject.rpartition(b".")[2])
+        if pending is not None:
+            pending.arrived(data, headers)
+
+
+def _fail(future: asyncio.Future[bytes] | asyncio.Future[None]) -> Callable[[ParasyncError], None]:
+    def failed(error: ParasyncError) -> None:
+        if not future.done():
+            future.set_exception(error)
+
+    return failed
+
+
+def _settle(future: asyncio.Future[bytes] | asyncio.Future[None]) -> None:
+    # A failure that came in the moment of a cancellation has nobody else to be seen by.
+    if future.done() and not future.cancelled():
+        future.exception()

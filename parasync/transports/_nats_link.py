@@ -1,0 +1,219 @@
+"""One connection to one server, from the handshake to its first sign of death. It is never mended: a new one replaces it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import attrs
+from nats.aio.client import Client, RawCredentials
+
+from parasync.errors import ConnectError
+from parasync.transports._nats_diagnosis import diagnosed
+from parasync.transports._nats_socket import Address, Socket
+
+Sink: TypeAlias = Callable[[bytes, bytes, bytes, bytes | None], None]
+"""Gets subject, reply, data and raw headers of each message of one subscription, in the read loop. Must not raise."""
+Credential: TypeAlias = str | Callable[[], str]
+"""A secret, or a function that returns the present one; it is called at each connect and must not block."""
+
+DISCARD_TIMEOUT_S: Final = 1.0
+"""How long an aborted client may take to end its tasks, in seconds; then it is left alone."""
+_NEVER_S: Final = 10**6
+
+
+@attrs.frozen(kw_only=True)
+class LinkOptions:
+    """How to introduce ourselves to a server; see `NatsTransport`."""
+
+    name: str | None
+    user: Credential | None
+    password: Credential | None
+    token: Credential | None
+    nkey_seed: str | None
+    creds: str | Path | None
+    tls: ssl.SSLContext | None
+    tls_hostname: str | None
+    tls_handshake_first: bool
+    connect_timeout_s: float
+    inbox_prefix: str
+
+    def arguments(self, address: Address) -> dict[str, Any]:
+        """The options in the words of the client; what the address says is used where nothing else was given."""
+        given: dict[str, Any] = {
+            "name": self.name,
+            "user": self.user,
+            "password": self.password,
+            "token": self.token,
+            "nkeys_seed_str": self.nkey_seed,
+            "user_credentials": None if self.creds is None else RawCredentials(read_creds(self.creds)),
+            "tls": self.tls,
+            "tls_hostname": self.tls_hostname,
+        }
+        if all(given[name] is None for name in ("user", "password", "token", "nkeys_seed_str", "user_credentials")):
+            by_password = address.password is not None
+            given |= {"user": address.user, "password": address.password} if by_password else {"token": address.user}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class DirectClient(Client):
+    """Hands each message to the sink of its subscription, without a queue, a task or a message object in between.
+
+    A message that the client could not even represent, e.g. with a subject that is not UTF-8, so reaches its sink as well,
+    instead of ending the read loop.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sinks: dict[int, Sink] = {}
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        sink = self.sinks.get(sid)
+        if sink is not None:
+            sink(subject, reply, data, headers)
+
+
+async def direct_works() -> bool:
+    """Whether this version of the client hands messages over as `DirectClient` expects; it is asked once a process."""
+    got: list[tuple[object, ...]] = []
+    try:
+        client = DirectClient()
+        client.sinks[7] = lambda *message: got.append(message)
+        await client._ps.parse(b"MSG a.b 7 2\r\nhi\r\nHMSG a.b 7 r 16 18\r\nNATS/1.0 503\r\n\r\nhi\r\n")
+    except Exception:  # noqa: BLE001 -- whatever is different, the public way still works
+        return False
+    return got == [(b"a.b", b"", b"hi", None), (b"a.b", b"r", b"hi", b"NATS/1.0 503\r\n\r\n")]
+
+
+class Link:
+    """A connection that serves until `lost` is done; its result says why it died.
+
+    Args:
+        address: the server.
+        options: how to introduce ourselves.
+        direct: whether messages are handed over directly; otherwise through the callbacks of the client.
+        noticed: gets every error that the client reports, among them missing permissions. Must not raise.
+    """
+
+    def __init__(self, address: Address, options: LinkOptions, direct: bool, noticed: Callable[[Exception], None]) -> None:
+        self.address = address
+        self.direct = direct
+        self.client = DirectClient() if direct else Client()
+        self.sinks: dict[int, Sink] = self.client.sinks if isinstance(self.client, DirectClient) else {}
+        self.socket = Socket(encrypted_only=address.secure or options.tls is not None or options.tls_handshake_first)
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._pings: set[asyncio.Task[float]] = set()
+        self._options = options
+        self._noticed = noticed
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """The largest message that the server takes."""
+        return self.client.max_payload
+
+    def discovered(self) -> list[Address]:
+        """Other servers of the cluster that this one told about."""
+        found = self.client.discovered_servers
+        return [Address(uri.hostname, uri.port, self.address.secure) for uri in found if uri.hostname and uri.port]
+
+    async def open(self) -> None:
+        """Connect, encrypt and authenticate, within the time that the options allow.
+
+        Raises:
+            ConnectError: it did not work; the text says what to do. Nothing is left open.
+        """
+        timeout_s = self._options.connect_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.socket.open(self.address, timeout_s)
+                await self._handshake(timeout_s)
+        except BaseException as error:
+            await self.discard()
+            if isinstance(error, ConnectError) or not isinstance(error, Exception):
+                raise
+            raise ConnectError(f"{self.address}: {diagnosed(error, timeout_s)}") from None
+
+    async def _handshake(self, timeout_s: float) -> None:
+        client = self.client
+        # The client opens a transport only where it has none.
+        client._transport = self.socket
+        await client.connect(
+            servers=[self.address.url],
+            error_cb=self._on_error,
+            closed_cb=self._on_closed,
+            # We watch, ping, choose servers and connect again ourselves; a client that tries as well would be in the way.
+            allow_reconnect=False,
+            ping_interval=_NEVER_S,
+            connect_timeout=timeout_s,  # type: ignore[arg-type]
+            tls_handshake_first=self._options.tls_handshake_first,
+            inbox_prefix=self._options.inbox_prefix,
+            pending_size=-1,
+            **self._options.arguments(self.address),
+        )
+        if client._transport is not self.socket:
+            raise ConnectError("this version of nats-py opens its own sockets, which cannot be kept safe; install another")
+        if not client.is_connected:
+            raise ConnectionResetError("closed during the handshake")
+        # A read loop that ended by itself is reported by nobody else.
+        reading = client._reading_task
+        if reading is not None:
+            reading.add_done_callback(lambda _: self.lose("the connection stopped reading"))
+
+    async def ping(self) -> bool:
+        """Wait until the server has processed everything that was sent before; False when the connection died instead."""
+        # The client's own wait must not be cancelled while the connection lives: its read loop would stumble over the answer.
+        ping = asyncio.create_task(self.client.rtt(timeout=_NEVER_S), name="ping a NATS server")
+        self._pings.add(ping)
+        ping.add_done_callback(self._pings.discard)
+        ping.add_done_callback(_ignore)
+        await asyncio.wait((ping, self.lost), return_when=asyncio.FIRST_COMPLETED)
+        return ping.done() and not ping.cancelled() and ping.exception() is None
+
+    def lose(self, reason: str) -> None:
+        """Declare the connection dead; the first reason counts."""
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+    async def discard(self) -> None:
+        """Close everything at once. Never raises, and returns in bounded time whatever the peer does."""
+        self.lose("closed")
+        self.sinks.clear()
+        self.socket.abort()
+        for ping in list(self._pings):
+            ping.cancel()
+        closing = asyncio.get_running_loop().create_task(self.client.close(), name="discard a NATS connection")
+        try:
+            await asyncio.wait((closing,), timeout=DISCARD_TIMEOUT_S)
+        finally:
+            closing.cancel()
+            closing.add_done_callback(_ignore)
+
+    async def _on_error(self, error: Exception) -> None:
+        self._noticed(error)
+
+    async def _on_closed(self) -> None:
+        reason = self.client.last_error
+        self.lose("the server closed the connection" if reason is None else diagnosed(reason, 0.0))
+
+
+def _ignore(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def read_creds(path: str | Path) -> str:
+    """The text of a credentials file.
+
+    Raises:
+        ConnectError: the file cannot be read or holds no JWT and seed.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConnectError(f"got a credentials file that cannot be read ({type(error).__name__}), check creds=") from None
+    if "BEGIN NATS USER JWT" not in text or "BEGIN USER NKEY SEED" not in text:
+        raise ConnectError("got a credentials file without a JWT and a seed, expected one as nsc writes it")
+    return text

@@ -1,0 +1,263 @@
+"""What happens inside a NATS transport: receiving, publishing, and what becomes of both when the connection comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Final
+
+import attrs
+from nats.errors import SlowConsumerError
+
+from parasync.codec import FRAME_OVERHEAD_BYTES_MAX, Codec
+from parasync.errors import ConnectError, EncodeError, InvalidKeyError, ParasyncError, TransportError, UsageError
+from parasync.protocol import Envelope
+from parasync.transports._fanout import Fanout, Targets
+from parasync.transports._nats_asks import NatsAsks
+from parasync.transports._nats_diagnosis import Denial, denial, diagnosed
+from parasync.transports._nats_guard import Guard
+from parasync.transports._nats_link import Link, LinkOptions, Sink
+from parasync.transports._nats_socket import Address
+from parasync.transports._nats_wire import Line, Wire
+from parasync.transports._outbox import Outbox
+from parasync.transports._subjects import SubjectMap
+from parasync.transports._tasks import current_loop
+
+SUBJECT_CHARS_MAX: Final = 4000
+"""The longest subject that a `SubjectMap` may make; a server ends the connection of those who use longer ones."""
+KEYS_CACHED_MAX: Final = 65_536
+"""How many mappings between keys and subjects are remembered; others are made again."""
+DENIALS_MAX: Final = 1024
+"""How many missing permissions are logged; more are counted only as `last_error`."""
+
+_SUBJECT: Final = re.compile(r"[^\s.*>\x00-\x20\x7f]+(?:\.[^\s.*>\x00-\x20\x7f]+)*")
+_MALFORMED: Final = ""
+
+_log: Final = logging.getLogger("parasync")
+
+
+@attrs.define
+class NatsStats:
+    """Counters of one transport since it was made.
+
+    Args:
+        reconnects: connections after the first.
+        malformed: messages that were no frames, or frames of another key.
+        conflated: publishes that were replaced by a newer one of their key before they were sent.
+        dropped: publishes that were dropped because the outbox was full or the server's limit shrank.
+    """
+
+    reconnects: int = 0
+    malformed: int = 0
+    conflated: int = 0
+    dropped: int = 0
+
+
+class Session:
+    """Connects the fan-out, the wire and the guard. Used in one loop only.
+
+    Args:
+        servers: where to connect.
+        options: how to introduce ourselves.
+        subjects: which subject carries what.
+        codec: how envelopes become frames.
+        outbox: what waits to be sent.
+        guard_options: the rest of what `Guard` takes.
+    """
+
+    def __init__(
+        self,
+        servers: Iterable[Address],
+        options: LinkOptions,
+        subjects: SubjectMap,
+        codec: Codec,
+        outbox: Outbox,
+        **guard_options: Any,
+    ) -> None:
+        self.stats = NatsStats()
+        self.last_error: ParasyncError | None = None
+        self.fanout = Fanout(self._emptied)
+        self.wire = Wire(outbox)
+        self.asks = NatsAsks(self.wire, subjects, codec, options.inbox_prefix, self._why_down)
+        self._guard = Guard(
+            servers, options, up=self._connected, down=self._disconnected, noticed=self._noticed, **guard_options
+        )
+        self._subjects = subjects
+        self._codec = codec
+        self._outbox = outbox
+        self._lines: dict[tuple[bool, str], Line] = {}
+        self._denials: set[Denial] = set()
+        self._payload_bytes_max = 0
+        self._heads = lru_cache(KEYS_CACHED_MAX)(self._head)
+        self._keys = lru_cache(KEYS_CACHED_MAX)(self._key)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def body_bytes_max(self) -> int:
+        """The largest body whose frame the present or last server takes, whatever its key and meta."""
+        return max(0, self._payload_bytes_max - FRAME_OVERHEAD_BYTES_MAX)
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            ConnectError: no server took us.
+        """
+        self._loop = asyncio.get_running_loop()
+        await self._guard.start()
+        self._watching = self._loop.create_task(self._guard.run(), name="watch a NATS connection")
+
+    async def close(self, error: ParasyncError, flush_s: float) -> None:
+        """Send what waits, for `flush_s` seconds at most, and end everything."""
+        try:
+            if self.wire.link is not None:
+                await self.wire.flush(flush_s)
+        except TransportError as failure:
+            _log.warning("closed with %d messages unsent: %s", len(self._outbox), failure)
+        finally:
+            if self._watching is not None:
+                self._watching.cancel()
+            self.wire.detach()
+            self.asks.fail(error)
+            await self._guard.close()
+
+    def publish(self, key: str, envelope: Envelope[Any]) -> None:
+        """See `NatsTransport.publish`."""
+        head = self._heads(key)
+        outbox = self._outbox
+        envelope = outbox.mended(key, envelope)
+        frame = self._codec.encode_frame(key, envelope)
+        if len(frame) > self._payload_bytes_max:
+            raise EncodeError(f"got a frame of {len(frame)} bytes, expected at most {self._payload_bytes_max} on this bus")
+        outbox.publish(key, envelope, head, frame)
+        self.wire.wake()
+
+    def listen(self, name: str, *, topical: bool) -> None:
+        """See to it that the bus is subscribed for a key or topic that has subscribers."""
+        if (topical, name) not in self._lines:
+            subject = self._subjects.of_topic(name) if topical else self._subjects.of_key(name)
+            sink = self._topic_sink(name) if topical else self._key_sink(name)
+            _check_subject(subject.removesuffix(".>") if topical else subject)
+            self._lines[topical, name] = self.wire.open(subject, sink)
+
+    def counted(self) -> NatsStats:
+        """The counters now."""
+        return attrs.evolve(self.stats, conflated=self._outbox.conflated, dropped=self._outbox.dropped)
+
+    def _key_sink(self, key: str) -> Sink:
+        decode, of_key, deliver = self._codec.decode_frame, self.fanout.of_key, self.fanout.deliver
+
+        def received(_: bytes, __: bytes, frame: bytes, ___: bytes | None) -> None:
+            try:
+                envelope = decode(key, frame)
+            except Exception:  # noqa: BLE001 -- whatever a codec makes of foreign bytes, this connection has to go on
+                self._malformed(of_key(key))
+                return
+            deliver(of_key(key), key, envelope)
+
+        return received
+
+    def _topic_sink(self, topic: str) -> Sink:
+        decode, of_topic, deliver = self._codec.decode_frame, self.fanout.of_topic, self.fanout.deliver
+
+        def received(subject: bytes, _: bytes, frame: bytes, __: bytes | None) -> None:
+            key = self._keys(subject)
+            if key is None:
+                return
+            try:
+                envelope = decode(key, frame)
+            except Exception:  # noqa: BLE001 -- as above; an illegal key is one more way to be malformed
+                self._malformed(of_topic(topic))
+                return
+            deliver(of_topic(topic), key, envelope)
+
+        return received
+
+    def _malformed(self, targets: Targets) -> None:
+        self.stats.malformed += 1
+        self.fanout.deliver(targets, None, "malformed frame")
+
+    def _head(self, key: str) -> bytes:
+        return b"PUB %b " % _check_subject(self._subjects.of_key(key)).encode()
+
+    def _key(self, subject: bytes) -> str | None:
+        try:
+            return self._subjects.key_of(subject.decode())
+        except (InvalidKeyError, UnicodeDecodeError):
+            return _MALFORMED
+
+    def _emptied(self, name: str, topical: bool) -> None:
+        # The garbage collector may end the last subscription on any thread.
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            if current_loop() is loop:
+                self._hush(name, topical)
+            else:
+                loop.call_soon_threadsafe(self._hush, name, topical)
+
+    def _hush(self, name: str, topical: bool) -> None:
+        if not (self.fanout.of_topic(name) if topical else self.fanout.of_key(name)):
+            line = self._lines.pop((topical, name), None)
+            if line is not None:
+                self.wire.shut(line)
+
+    def _connected(self, link: Link) -> None:
+        again = self._payload_bytes_max > 0
+        self._payload_bytes_max = link.payload_bytes_max
+        self.asks.renew()
+        self.wire.attach(link)
+        if again:
+            self.stats.reconnects += 1
+            _log.info("connected to %s again", link.address)
+            self.fanout.deliver(self.fanout.everyone(), None, "reconnected")
+
+    def _disconnected(self, reason: str) -> None:
+        self.last_error = TransportError(f"disconnected: {reason}")
+        _log.warning("disconnected: %s", reason)
+        if self.wire.link is not None:
+            self.wire.link.sinks.clear()
+        self.wire.detach()
+        self.asks.fail(self._why_down())
+        self.fanout.deliver(self.fanout.everyone(), None, f"disconnected: {reason}")
+
+    def _why_down(self) -> TransportError:
+        reason = "not connected" if self.last_error is None else str(self.last_error)
+        return TransportError(f"there is no connection to the bus now, and it is being looked for: {reason}")
+
+    def _noticed(self, error: Exception) -> None:
+        if isinstance(error, ConnectError):
+            self.last_error = error
+        elif isinstance(error, SlowConsumerError):
+            self._overflowed(error)
+        elif (denied := denial(error)) is not None:
+            self._refused(denied)
+        else:
+            self.last_error = TransportError(diagnosed(error, 0.0))
+
+    def _refused(self, denied: Denial) -> None:
+        self.last_error = TransportError(str(denied))
+        self.asks.denied(denied)
+        if denied not in self._denials and len(self._denials) < DENIALS_MAX:
+            self._denials.add(denied)
+            _log.warning("%s", denied)
+        if not denied.publishing:
+            self._interrupt_subject(denied.subject, str(denied))
+
+    def _overflowed(self, error: SlowConsumerError) -> None:
+        self.last_error = TransportError("messages were dropped because this process reads too slowly")
+        self._interrupt_subject(error.sub.subject.lower(), "slow consumer")
+
+    def _interrupt_subject(self, subject: str, reason: str) -> None:
+        for (topical, name), line in list(self._lines.items()):
+            if line.subject.lower() == subject:
+                self.fanout.deliver(self.fanout.of_topic(name) if topical else self.fanout.of_key(name), None, reason)
+
+
+def _check_subject(subject: str) -> str:
+    if len(subject) > SUBJECT_CHARS_MAX or not _SUBJECT.fullmatch(subject):
+        raise UsageError(f"got a subject that no server takes, expected at most {SUBJECT_CHARS_MAX} characters")
+    return subject

@@ -1,0 +1,116 @@
+"""What waits to be sent: publishes, of which only the newest of each key is kept, and commands, all in one order."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+from parasync.protocol import Envelope
+
+OUTBOX_KEYS_MAX: Final = 65_536
+"""The most keys that wait to be sent; beyond it the key that waited longest is dropped and counted."""
+OUTBOX_BYTES_MAX: Final = 64 * 1024 * 1024
+"""The most bytes of frames that wait to be sent; beyond it the keys that waited longest are dropped and counted."""
+
+
+class Waiting(NamedTuple):
+    """One publish: its place in the order, its versions, and the message without and with its size."""
+
+    number: int
+    epoch: int
+    after: int
+    head: bytes
+    frame: bytes
+
+
+class Outbox:
+    """A bounded queue that conflates; it never blocks and does no I/O.
+
+    Args:
+        keys_max: the most keys that wait.
+        bytes_max: the most bytes of frames that wait.
+    """
+
+    def __init__(self, keys_max: int, bytes_max: int) -> None:
+        self._keys_max = keys_max
+        self._bytes_max = bytes_max
+        self._publishes: OrderedDict[str, Waiting] = OrderedDict()
+        self._commands: deque[tuple[int, Any]] = deque()
+        self._numbers = count(1)
+        self._bytes = 0
+        self.conflated = 0
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._publishes) + len(self._commands)
+
+    def mended(self, key: str, envelope: Envelope[Any]) -> Envelope[Any]:
+        """The envelope, to follow what was sent last: a conflated one takes over `after` from the one that it will replace."""
+        waiting = self._publishes.get(key)
+        if waiting is None or waiting.epoch != envelope.epoch or waiting.after >= after_of(envelope):
+            return envelope
+        return Envelope(
+            envelope.value,
+            envelope.schema_version,
+            envelope.sequence,
+            envelope.epoch,
+            waiting.after,
+            envelope.kind,
+            envelope.meta,
+            envelope.checksum,
+            envelope.body,
+        )
+
+    def publish(self, key: str, envelope: Envelope[Any], head: bytes, frame: bytes) -> None:
+        """Put a message at the end; one of the same key that still waits is gone."""
+        publishes = self._publishes
+        replaced = publishes.pop(key, None)
+        if replaced is not None:
+            self.conflated += 1
+            self._bytes -= len(replaced.frame)
+        publishes[key] = Waiting(next(self._numbers), envelope.epoch, after_of(envelope), head, frame)
+        self._bytes += len(frame)
+        while len(publishes) > self._keys_max or (self._bytes > self._bytes_max and len(publishes) > 1):
+            self._bytes -= len(publishes.popitem(last=False)[1].frame)
+            self.dropped += 1
+
+    def command(self, command: Any) -> None:
+        """Put a command at the end; the order to publishes before and after it is kept."""
+        self._commands.append((next(self._numbers), command))
+
+    def lead(self, commands: Iterable[Any]) -> None:
+        """Put commands before everything else, in their order."""
+        self._commands.extendleft([(0, command) for command in reversed(list(commands))])
+
+    def discard(self, kind: type) -> None:
+        """Forget the commands of a type; they meant something on a connection that is gone."""
+        self._commands = deque([entry for entry in self._commands if not isinstance(entry[1], kind)])
+
+    def take(self, size_bytes: int, payload_bytes_max: int) -> list[Any]:
+        """The next messages, as bytes, and commands, as they are: about `size_bytes` of them, none when nothing waits.
+
+        A frame over `payload_bytes_max` is dropped and counted: a server ends the connection of those who send one.
+        """
+        publishes, commands = self._publishes, self._commands
+        taken: list[Any] = []
+        while size_bytes > 0 and (publishes or commands):
+            if commands and (not publishes or commands[0][0] < next(iter(publishes.values())).number):
+                taken.append(commands.popleft()[1])
+                size_bytes -= 64
+                continue
+            _, _, _, head, frame = publishes.popitem(last=False)[1]
+            size = len(frame)
+            self._bytes -= size
+            size_bytes -= size + len(head)
+            if size <= payload_bytes_max:
+                taken.append(b"%b%d\r\n%b\r\n" % (head, size, frame))
+            else:
+                self.dropped += 1
+        return taken
+
+
+def after_of(envelope: Envelope[Any]) -> int:
+    """The sequence that was sent before this envelope."""
+    return envelope.sequence - 1 if envelope.after is None else envelope.after

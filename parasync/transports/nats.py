@@ -1,0 +1,310 @@
+"""The transport over NATS: a fan-out fed by a connection that heals itself, and an outbox that never blocks a writer."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from asyncio import AbstractEventLoop
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, Self
+
+from parasync.codec import Codec, MsgpackCodec
+from parasync.errors import ClosedError, ParasyncError, UsageError
+from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, check_topic
+from parasync.transports import _protocol as contract
+from parasync.transports._nats_link import Credential, LinkOptions
+from parasync.transports._nats_service import ProbeDesk, Service
+from parasync.transports._nats_session import NatsStats, Session
+from parasync.transports._nats_socket import parse_address
+from parasync.transports._outbox import OUTBOX_BYTES_MAX, OUTBOX_KEYS_MAX, Outbox
+from parasync.transports._protocol import Capabilities, Handler, Interrupted, TopicHandler, Unsubscribe
+from parasync.transports._subjects import PrefixedSubjects, SubjectMap
+from parasync.transports._tasks import CLOSE_TIMEOUT_S, Tasks, current_loop
+
+__all__ = ["NatsStats", "NatsTransport", "PrefixedSubjects", "SubjectMap"]
+
+_CAPABILITIES: Final = Capabilities(lossless=False, ordered=True, threads=False, ask=True)
+
+
+class NatsTransport:
+    """Carries envelopes over NATS: never blocks a writer, reconnects for ever, and says when something may have been lost.
+
+    `async with` connects and closes; everything is called in that event loop. While there is no connection, publishes wait in
+    the outbox, which keeps the newest envelope of each key.
+
+    Args:
+        url: `nats://host:port` or `tls://host:port`, or several of one cluster. `tls://` never talks to a server in clear.
+        name: how this connection is called in the server's monitoring.
+        codec: turns envelopes into frames; all parties on a bus use the same.
+        subjects: which subject carries what; all parties on a bus use the same.
+        user: with `password`: how to log in; each may be a function that is called at every connect and does not block.
+        password: see `user`.
+        token: the shared secret of a server with token authentication, or a function that returns it.
+        nkey_seed: the text of an nkey seed, `SU...`.
+        creds: the path of a credentials file, which is read at every connect.
+        tls: the authorities to trust and the client certificate to show; a context here demands TLS, whatever the URL says.
+        tls_hostname: the name that the server's certificate must have, where it is not that of the URL.
+        tls_handshake_first: the server speaks TLS from the first byte (its option `handshake_first`).
+        inbox_prefix: where replies arrive; a name of one's own keeps other users of the bus from reading them.
+        outbox_keys_max: the most keys that wait to be sent; beyond it the one that waited longest is dropped and counted.
+        outbox_bytes_max: the most bytes that wait to be sent; beyond it likewise.
+        ping_interval_s: how often the server is asked for a sign of life, and how long it may stay silent, in seconds.
+        connect_timeout_s: how long one server may take to connect and authenticate, in seconds.
+        reconnect_max_s: the longest wait before an attempt to connect again, in seconds.
+        direct: receive without the client's queues; None where the installed client allows it, False never.
+
+    Raises:
+        ConnectError: a URL cannot be read.
+        UsageError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        *,
+        name: str | None = None,
+        codec: Codec | None = None,
+        subjects: SubjectMap | None = None,
+        user: Credential | None = None,
+        password: Credential | None = None,
+        token: Credential | None = None,
+        nkey_seed: str | None = None,
+        creds: str | Path | None = None,
+        tls: ssl.SSLContext | None = None,
+        tls_hostname: str | None = None,
+        tls_handshake_first: bool = False,
+        inbox_prefix: str = "_INBOX",
+        outbox_keys_max: int = OUTBOX_KEYS_MAX,
+        outbox_bytes_max: int = OUTBOX_BYTES_MAX,
+        ping_interval_s: float = 5.0,
+        connect_timeout_s: float = 2.0,
+        reconnect_max_s: float = 5.0,
+        direct: bool | None = None,
+    ) -> None:
+        servers = [parse_address(each) for each in ([url] if isinstance(url, str) else url)]
+        options = LinkOptions(
+            name=name, user=user, password=password, token=token, nkey_seed=nkey_seed, creds=creds,
+            tls=tls, tls_hostname=tls_hostname, tls_handshake_first=tls_handshake_first,
+            connect_timeout_s=connect_timeout_s, inbox_prefix=PrefixedSubjects(inbox_prefix).prefix,
+        )  # fmt: skip
+        if not servers or min(outbox_keys_max, outbox_bytes_max, ping_interval_s, connect_timeout_s, reconnect_max_s) <= 0:
+            raise UsageError("got no server, or a limit or time that is not above 0, expected a server and positive numbers")
+        self._codec: Codec = MsgpackCodec() if codec is None else codec
+        self._subjects: SubjectMap = PrefixedSubjects() if subjects is None else subjects
+        self._session = Session(
+            servers, options, self._subjects, self._codec, Outbox(outbox_keys_max, outbox_bytes_max),
+            ping_interval_s=ping_interval_s, reconnect_max_s=reconnect_max_s, direct=direct,
+        )  # fmt: skip
+        self._servers = servers
+        self._tasks = Tasks()
+        self._loop: AbstractEventLoop | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Ordered, able to ask; not lossless, and bound to one loop."""
+        return _CAPABILITIES
+
+    @property
+    def codec(self) -> Codec:
+        """Encodes and decodes bodies and frames; what publishers and subscribers of one bus share."""
+        return self._codec
+
+    @property
+    def loop(self) -> AbstractEventLoop | None:
+        """The loop in which `async with` connected; None before."""
+        return self._loop
+
+    @property
+    def closed(self) -> bool:
+        """Whether the transport was closed."""
+        return self._closed
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now, as far as anybody can know."""
+        return self._session.wire.link is not None
+
+    @property
+    def last_error(self) -> ParasyncError | None:
+        """What went wrong last: a lost connection, a vain attempt, a missing permission; None if nothing ever did."""
+        return self._session.last_error
+
+    @property
+    def stats(self) -> NatsStats:
+        """The counters of this transport now."""
+        return self._session.counted()
+
+    @property
+    def body_bytes_max(self) -> int:
+        """The largest encoded value that fits into a message of this bus."""
+        return self._session.body_bytes_max
+
+    def publish(self, key: str, envelope: Envelope[Any]) -> None:
+        """Put an envelope into the outbox; it is sent when the connection allows, unless a newer one of the key replaces it.
+
+        Raises:
+            InvalidKeyError: the key does not follow the grammar.
+            EncodeError: the envelope cannot be encoded, or is larger than the server's limit; nothing was sent.
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with`, or from another thread or loop.
+        """
+        if current_loop() is not self._loop or self._closed or self._loop is None:
+            self._refuse("publish")
+        self._session.publish(key, envelope)
+
+    def subscribe(self, key: str, handler: Handler, interrupted: Interrupted | None = None) -> Unsubscribe:
+        """Call `handler` in the loop of this transport with every envelope that is published for the key from now on.
+
+        The subscribers of one key share one subscription on the bus, so that one who joins others may still get what was
+        published just before. What this transport asks after it subscribed, is answered after the subscription took effect.
+
+        Raises:
+            InvalidKeyError: the key does not follow the grammar.
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with` or from another thread or loop, or the handler is no plain function.
+        """
+        self._check("subscribe")
+        unsubscribe = self._session.fanout.subscribe(key, handler, interrupted)
+        self._session.listen(key, topical=False)
+        return unsubscribe
+
+    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+        """Call `handler` in the loop of this transport with key and envelope of every object of the topic from now on.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with` or from another thread or loop, or the handler is no plain function.
+        """
+        self._check("subscribe")
+        unsubscribe = self._session.fanout.subscribe_topic(topic, handler, interrupted)
+        self._session.listen(topic, topical=True)
+        return unsubscribe
+
+    def key_count(self) -> int:
+        """The number of keys (and topics) with at least one live subscriber."""
+        return self._session.fanout.key_count()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run background work in the running loop until it is done or the transport is closed.
+
+        Raises:
+            ClosedError: the transport was closed.
+            UsageError: there is no running event loop in this thread.
+        """
+        return self._tasks.spawn(work, name)
+
+    def serve(self, topic: str, responder: contract.Responder) -> Unsubscribe:
+        """Answer the requests for a topic, as a NATS micro service. Where several serve a topic, they take turns.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with`, or from another thread or loop.
+        """
+        check_topic(topic)
+        self._check("serve")
+        return Service(topic, responder, self._session.wire, self._subjects, self._codec, self._tasks).close
+
+    def answer_probes(self, topic: str, responder: contract.ProbeResponder) -> Unsubscribe:
+        """Answer probes for a topic, in the read loop of this transport.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with`, or from another thread or loop.
+        """
+        check_topic(topic)
+        self._check("answer_probes")
+        wire = self._session.wire
+        line = ProbeDesk(topic, responder, wire, self._subjects, self._codec).open()
+        return lambda: wire.shut(line)
+
+    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+        """Ask the authority of a topic. Fails at once where nobody serves it, or there is no connection now.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            EncodeError: the request cannot be encoded or is too large for this bus.
+            NoAuthorityError: nobody serves the topic.
+            AskTimeoutError: no answer within `timeout_s` seconds.
+            DecodeError: what came back is not an answer to this request.
+            TransportError: the bus is not there, a permission is missing, or the authority failed.
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with` or from another loop, or `timeout_s` is not above 0.
+        """
+        self._check("ask")
+        return await self._session.asks.ask(topic, request, timeout_s)
+
+    async def probe(self, probe: Probe, timeout_s: float) -> Sequence[ProbeReply]:
+        """Ask everybody on the topic of the probe for `timeout_s` seconds; returns at once where there is nobody.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            TransportError: the bus is not there, or a permission is missing.
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with` or from another loop, or `timeout_s` is not above 0.
+        """
+        self._check("probe")
+        return await self._session.asks.probe(probe, timeout_s)
+
+    async def flush(self, timeout_s: float = 10.0) -> None:
+        """Wait until the server has everything that was published before, and has processed every subscription.
+
+        Raises:
+            AskTimeoutError: that took longer than `timeout_s` seconds; the outbox goes on trying.
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with`, or from another loop.
+        """
+        self._check("flush")
+        await self._session.wire.flush(timeout_s)
+
+    async def aclose(self) -> None:
+        """End all subscriptions at once, send what waits for up to `CLOSE_TIMEOUT_S`, end the background work, disconnect."""
+        if self._closing is None:
+            self._closed = True
+            self._closing = asyncio.get_running_loop().create_task(self._close(), name="close a NATS transport")
+        await asyncio.shield(self._closing)
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise UsageError("got a second 'async with' on the same NatsTransport, expected a new one each time")
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._session.start()
+        except BaseException:
+            self._closed = True
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> NoReturn:
+        raise UsageError("got 'with' on a bus that needs an event loop, expected 'async with'")
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "connected" if self.connected else "not connected"
+        return f"<NatsTransport to {', '.join(str(server) for server in self._servers)}, {state}>"
+
+    async def _close(self) -> None:
+        self._session.fanout.stop()
+        self._tasks.cancel()
+        await self._tasks.join()
+        await self._session.close(ClosedError("the transport was closed"), CLOSE_TIMEOUT_S)
+
+    def _check(self, what: str) -> None:
+        if self._closed or self._loop is None or current_loop() is not self._loop:
+            self._refuse(what)
+
+    def _refuse(self, what: str) -> NoReturn:
+        if self._closed:
+            raise ClosedError(f"got {what} on a closed transport, expected an open one")
+        if self._loop is None:
+            raise UsageError(f"got {what} before the transport was connected, expected it inside 'async with'")
+        raise UsageError(f"got {what} from another thread or event loop, expected the one in which 'async with' connected")
