@@ -1,0 +1,176 @@
+"""The fast way: msgspec, straight between bytes and instances, for the types that it treats exactly as gate and codec do.
+
+Which these are is decided by the shape of a type, position by position; everything that msgspec writes in another form, or that runs
+code of the user which msgspec would not run, takes the slow way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import attrs
+
+from parasync.errors import UsageError
+from parasync.gate._adapters import StructAdapter
+from parasync.gate._analysis import shape_of
+from parasync.gate._fields import types_of
+from parasync.gate._forms import DECIMAL_CHARS_MAX
+from parasync.gate._shape import (
+    Choice,
+    Either,
+    Fixed,
+    Foreign,
+    Keyed,
+    Many,
+    Mapped,
+    Record,
+    Scalar,
+    Shape,
+    Text,
+    children,
+)
+
+_TEXTS: Final = (date, Decimal, UUID)
+_KEYS: Final = (str, int)
+
+
+class FastType(NamedTuple):
+    """How msgspec handles one type.
+
+    `depth` is how deep a value of it can nest; up to `sure_bytes_max` bytes nothing in it can be over another limit.
+    """
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+    depth: int
+    sure_bytes_max: int
+
+
+def is_available() -> bool:
+    """Whether msgspec is installed."""
+    return find_spec("msgspec") is not None
+
+
+@lru_cache(maxsize=4096)
+def fast_type(type_: Any) -> FastType | None:
+    """How msgspec handles a type; None where it would not do exactly what gate and codec do."""
+    try:
+        shape = shape_of(type_)
+    except UsageError:
+        return None
+    if not _is_same(shape):
+        return None
+    import msgspec
+
+    try:
+        decoder = msgspec.msgpack.Decoder(type_)
+    except Exception:  # noqa: BLE001  # a type that msgspec has a reason not to like takes the slow way
+        return None
+    sure = DECIMAL_CHARS_MAX if _holds(shape, Decimal) else 2**63
+    return FastType(msgspec.msgpack.Encoder().encode, decoder.decode, _depth(shape), sure)
+
+
+def _is_same(shape: Shape) -> bool:
+    if isinstance(shape, Scalar):
+        return True
+    if isinstance(shape, Text):
+        return shape.type in _TEXTS and not shape.tagged
+    if isinstance(shape, Choice):
+        return _same_choice(shape)
+    if isinstance(shape, Many):
+        return shape.type in (list, tuple) and not shape.tagged and _is_same(shape.item)
+    if isinstance(shape, Mapped):
+        return isinstance(shape.key, Scalar) and shape.key.type in _KEYS and _is_same(shape.value)
+    if isinstance(shape, Record):
+        own = _same_attrs(shape) if attrs.has(shape.type) else _same_dataclass(shape)
+        return own and _plainly_made(shape.type) and all(map(_is_same, children(shape)))
+    if isinstance(shape, Fixed):
+        return not shape.tagged and all(map(_is_same, children(shape)))
+    if isinstance(shape, Keyed | Either):
+        return all(map(_is_same, children(shape)))
+    return isinstance(shape, Foreign) and isinstance(shape.adapter, StructAdapter) and _same_struct(shape.type)
+
+
+def _same_choice(shape: Choice) -> bool:
+    types = {type_ for type_, _ in shape.plain}
+    if shape.enum is not None:
+        return not shape.flag and types in ({str}, {int}) and "_missing_" not in _own_names(shape.enum)
+    return types <= {str, int, type(None)} and not any(isinstance(member, enum.Enum) for member in shape.members)
+
+
+def _same_attrs(shape: Record) -> bool:
+    """msgspec writes what is in the slots, those of bases last, and everything in a `__dict__`; it runs no converters."""
+    cls, names = shape.type, tuple(shape.fields)
+    slots = tuple(name for name in vars(cls).get("__slots__", ()) if name != "__weakref__")
+    alone = not getattr(cls, "__dictoffset__", 1) and not any(getattr(base, "__slots__", ()) for base in cls.__mro__[1:])
+    known = attrs.fields(cls)
+    return (
+        "__attrs_attrs__" in vars(cls)
+        and alone
+        and set(slots) == set(names) == {field.name for field in known}
+        and not any(field.converter for field in known)
+        and not any(name.startswith("_") for name in names)
+        and not hasattr(cls, "__attrs_pre_init__")
+        and _written_by_attrs(cls.__init__)
+        and (cls.__setattr__ is object.__setattr__ or _written_by_attrs(cls.__setattr__))
+    )
+
+
+def _same_dataclass(shape: Record) -> bool:
+    cls, names = shape.type, tuple(shape.fields)
+    options = vars(cls).get("__dataclass_params__")
+    return (
+        options is not None
+        and options.init
+        and names == tuple(field.name for field in dataclasses.fields(cls))
+        and not any(name.startswith("_") for name in names)
+        and (options.frozen or cls.__setattr__ is object.__setattr__)
+        and type(cls) is type
+    )
+
+
+def _written_by_attrs(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename.startswith(("<attrs generated", attrs_source()))
+
+
+def attrs_source() -> str:
+    """The file in which attrs keeps the methods that it does not generate."""
+    return attrs.define.__code__.co_filename.replace("_next_gen", "_make")
+
+
+def _plainly_made(cls: type) -> bool:
+    return cls.__new__ is object.__new__ and not issubclass(cls, BaseException)
+
+
+def _same_struct(type_: Any) -> bool:
+    try:
+        return all(_is_same(part) and not _holds_tuple(part) for part in map(shape_of, types_of(type_).values()))
+    except (UsageError, AttributeError):
+        return False
+
+
+def _holds_tuple(shape: Shape) -> bool:
+    own = isinstance(shape, Fixed) or (isinstance(shape, Many) and shape.type is tuple)
+    return own or any(map(_holds_tuple, children(shape)))
+
+
+def _holds(shape: Shape, type_: type) -> bool:
+    return (isinstance(shape, Text) and shape.type is type_) or any(_holds(child, type_) for child in children(shape))
+
+
+def _depth(shape: Shape) -> int:
+    own = isinstance(shape, Many | Mapped | Record | Keyed | Fixed | Foreign)
+    return own + max(map(_depth, children(shape)), default=0)
+
+
+def _own_names(cls: type) -> set[str]:
+    return {name for base in cls.__mro__ if base not in (enum.Enum, enum.IntEnum, enum.StrEnum) for name in vars(base)}

@@ -1,0 +1,233 @@
+"""The codec of parasync: msgpack, strict, and limited in every dimension."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from msgpack import ExtType, Packer, unpackb
+
+from parasync.codec._fast import fast_type, is_available
+from parasync.codec._frame import HEADER_BYTES_MAX, META_BYTES_MAX, META_ENTRIES_MAX, opened, read_frame, write_frame
+from parasync.codec._limits import check_limits
+from parasync.codec._tags import NESTED, tagged, untagged
+from parasync.errors import DecodeError, EncodeError, UsageError
+from parasync.gate import encode_any
+from parasync.protocol import EncodedBody, Envelope, Kind
+
+T = TypeVar("T")
+
+FRAME_BYTES_MAX: Final = 1_000_000
+"""The longest frame, and the longest message: below the 1 MiB that a NATS server takes by default."""
+FRAME_OVERHEAD_BYTES_MAX: Final = 4_096 + META_BYTES_MAX + 6 * META_ENTRIES_MAX
+"""What a body needs around it at most, so that every legal body fits into a frame, and its frame into an answer."""
+DEPTH_MAX: Final = 32
+"""The most containers inside each other; deeper values are refused by writer and reader."""
+ELEMENTS_MAX: Final = 100_000
+"""The most values in one body or message, those in containers included; more are refused by writer and reader."""
+EPOCH_AHEAD_MAX_S: Final = 86_400
+"""How far ahead of the wall clock, in seconds, an epoch may have begun; a frame from further ahead is malformed."""
+
+_EPOCH_TIME_SHIFT: Final = 20
+_EXTENSIONS: Final = bytes([0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8])
+_PACKERS: Final[list[Packer]] = []
+
+
+class MsgpackCodec:
+    """Encodes in msgpack, exactly and within limits. Immutable; use one from any number of threads.
+
+    Args:
+        frame_bytes_max: the longest frame and the longest message, in bytes.
+        body_bytes_max: the longest body in bytes; by default, and at most, what leaves room in a frame for all else.
+        depth_max: the most containers inside each other, 1 to 200.
+        elements_max: the most values in one body or message.
+        fast: whether msgspec encodes and decodes the types that it treats exactly as the gate does, to the same bytes; None: if it
+            is installed.
+        wall_clock: seconds since 1970.
+
+    Raises:
+        UsageError: limits that contradict each other, or `fast=True` without msgspec.
+    """
+
+    __slots__ = ("__weakref__", "_fast", "_wall_clock", "body_bytes_max", "depth_max", "elements_max", "frame_bytes_max")
+
+    def __init__(
+        self,
+        *,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
+        body_bytes_max: int | None = None,
+        depth_max: int = DEPTH_MAX,
+        elements_max: int = ELEMENTS_MAX,
+        fast: bool | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        room = frame_bytes_max - FRAME_OVERHEAD_BYTES_MAX
+        body_bytes_max = room if body_bytes_max is None else body_bytes_max
+        if not 0 < body_bytes_max <= room:
+            raise UsageError(
+                f"got bodies of {body_bytes_max} bytes in frames of {frame_bytes_max}, "
+                f"expected at least 1 byte, and frames that are {FRAME_OVERHEAD_BYTES_MAX} bytes longer"
+            )
+        if not 1 <= depth_max <= 200 or elements_max < 1:
+            raise UsageError("got limits out of range, expected depth_max from 1 to 200 and elements_max from 1")
+        if fast and not is_available():
+            raise UsageError("got fast=True without msgspec, expected it to be installed: pip install 'parasync[fast]'")
+        self.frame_bytes_max: Final = frame_bytes_max
+        self.body_bytes_max: Final = body_bytes_max
+        self.depth_max: Final = depth_max
+        self.elements_max: Final = elements_max
+        self._fast: Final = is_available() if fast is None else fast
+        self._wall_clock: Final = wall_clock
+
+    def encode_body(self, plain: object) -> EncodedBody:
+        """See `Codec.encode_body`."""
+        return EncodedBody(self._encoded(plain, self.body_bytes_max))
+
+    def decode_body(self, body: bytes) -> Any:
+        """See `Codec.decode_body`."""
+        return self._decoded(body, self.body_bytes_max)
+
+    def encode_message(self, plain: object) -> bytes:
+        """See `Codec.encode_message`."""
+        return self._encoded(plain, self.frame_bytes_max)
+
+    def decode_message(self, data: bytes) -> Any:
+        """See `Codec.decode_message`."""
+        return self._decoded(data, self.frame_bytes_max)
+
+    def encode_frame(self, key: str, envelope: Envelope[Any]) -> bytes:
+        """See `Codec.encode_frame`. A value that is not encoded yet is encoded by the gate of its class, or as plain data."""
+        body: bytes
+        if envelope.kind is Kind.TOMBSTONE:
+            if envelope.value is not None:
+                raise EncodeError(f"got a tombstone with a {type(envelope.value).__name__} as value, expected None")
+            body = b""
+        elif envelope.body is not None:
+            body = envelope.body
+        elif isinstance(envelope.value, EncodedBody):
+            body = envelope.value
+        else:
+            body = encode_any(envelope.value, self)
+        if len(body) > self.body_bytes_max or (not body and envelope.kind is Kind.STATE):
+            raise EncodeError(f"got a body of {len(body)} bytes, expected 1 to {self.body_bytes_max}")
+        return write_frame(key, envelope, body)
+
+    def decode_frame(self, key: str, frame: bytes) -> Envelope[EncodedBody | None]:
+        """See `Codec.decode_frame`."""
+        if not HEADER_BYTES_MIN <= len(frame) <= self.frame_bytes_max:
+            raise DecodeError(f"got a frame of {len(frame)} bytes, expected {HEADER_BYTES_MIN} to {self.frame_bytes_max}")
+        fields = None
+        try:
+            fields = read_frame(key, frame)
+        except DecodeError:
+            raise
+        except Exception:  # noqa: BLE001, S110  # whatever a decoder raises on hostile bytes, they are malformed
+            pass
+        if fields is None:
+            raise DecodeError("got a malformed frame")
+        if len(fields[6]) > self.body_bytes_max:
+            raise DecodeError(f"got a body of {len(fields[6])} bytes, expected at most {self.body_bytes_max}")
+        if fields[2] >> _EPOCH_TIME_SHIFT > self._wall_clock() + EPOCH_AHEAD_MAX_S:
+            raise DecodeError("got a frame from an epoch that begins more than a day ahead; check the clocks of both machines")
+        return opened(fields)
+
+    def typed_encoder(self, type_: type[T]) -> Callable[[T], EncodedBody | None] | None:
+        """See `Codec.typed_encoder`."""
+        machine = fast_type(type_) if self._fast else None
+        if machine is None or machine.depth > self.depth_max:
+            return None
+        pack, sure_bytes_max = machine.encode, min(machine.sure_bytes_max, self.elements_max, self.body_bytes_max)
+
+        def encode(value: T) -> EncodedBody | None:
+            try:
+                data = pack(value)
+            except Exception:  # noqa: BLE001  # the slow way raises the right error
+                return None
+            return EncodedBody(data) if len(data) <= sure_bytes_max else None
+
+        return encode
+
+    def typed_decoder(self, type_: type[T]) -> Callable[[bytes], T | None] | None:
+        """See `Codec.typed_decoder`."""
+        machine = fast_type(type_) if self._fast else None
+        if machine is None or machine.depth > self.depth_max:
+            return None
+        pack, unpack = machine.encode, machine.decode
+        sure_bytes_max = min(machine.sure_bytes_max, self.elements_max, self.body_bytes_max)
+
+        def decode(body: bytes) -> T | None:
+            if len(body) > sure_bytes_max:
+                return None
+            try:
+                value: T = unpack(body)
+                # What encodes to the same bytes again held nothing else: no unknown or repeated fields, no other form of a value.
+                # So what this way accepts, the slow way would accept with the same result.
+                return value if pack(value) == body else None
+            except Exception:  # noqa: BLE001  # the slow way raises the right error
+                return None
+
+        return decode
+
+    def _encoded(self, plain: object, bytes_max: int) -> bytes:
+        reason = ""
+        try:
+            data = _pack(plain)
+            if len(data) <= bytes_max:
+                check_limits(data, self.depth_max, self.elements_max, NESTED)
+                if len(data.translate(None, _EXTENSIONS)) != len(data):
+                    # An extension type may also have been put there by hand: nothing is written that no reader could read.
+                    _unpack(data)
+                return data
+            reason = f"got a value of {len(data)} bytes, expected at most {bytes_max}"
+        except (EncodeError, DecodeError) as error:
+            reason = str(error)
+        except UnicodeEncodeError:
+            reason = "got a text with a lone surrogate, expected text that UTF-8 can encode"
+        except (RecursionError, ValueError):
+            reason = f"got a value that refers to itself, or is nested more than {self.depth_max} deep"
+        except Exception as error:  # noqa: BLE001  # values can be of any class, and raise anything
+            reason = f"got a value that cannot be encoded ({type(error).__name__})"
+        raise EncodeError(reason)
+
+    def _decoded(self, data: bytes, bytes_max: int) -> Any:
+        if not 0 < len(data) <= bytes_max:
+            raise DecodeError(f"got {len(data)} bytes, expected 1 to {bytes_max}")
+        try:
+            check_limits(data, self.depth_max, self.elements_max, NESTED)
+            return _unpack(data)
+        except DecodeError:
+            raise
+        except Exception:  # noqa: BLE001, S110  # whatever a decoder raises on hostile bytes, they are malformed
+            pass
+        raise DecodeError("got malformed data, expected one msgpack value")
+
+    def __repr__(self) -> str:
+        return f"MsgpackCodec(frame_bytes_max={self.frame_bytes_max}, body_bytes_max={self.body_bytes_max}, fast={self._fast})"
+
+
+HEADER_BYTES_MIN: Final = 17
+"""The shortest frame: a tombstone with small numbers."""
+
+
+def _pack(plain: object) -> bytes:
+    # A packer works for one caller at a time, and a tuple inside a value is packed while its owner is: so there is a pool of them.
+    try:
+        packer = _PACKERS.pop()
+    except IndexError:
+        packer = Packer(default=_tag, strict_types=True, buf_size=16_384)
+    data: bytes = packer.pack(plain)
+    _PACKERS.append(packer)
+    return data
+
+
+def _tag(value: object) -> ExtType:
+    return tagged(value, _pack)
+
+
+def _unpack(data: bytes) -> Any:
+    return unpackb(data, ext_hook=_untag, strict_map_key=False, timestamp=3)
+
+
+def _untag(code: int, payload: bytes) -> object:
+    return untagged(code, payload, _unpack)

@@ -1,0 +1,110 @@
+"""msgspec structs and pydantic models: recognised by type, checked and written by their own libraries.
+
+Neither library is imported here: a type of theirs can only exist once its library was.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any, Union, get_args, get_origin
+
+from parasync.errors import EncodeError
+from parasync.gate._shape import Adapter
+
+
+def adapter_of(type_: Any) -> Adapter | None:
+    """The adapter for a class of msgspec or pydantic, or for a union of such classes of one library; None for other types."""
+    members = get_args(type_) if get_origin(type_) in (Union, types.UnionType) else (type_,)
+    for library, base, adapter in (("msgspec", "Struct", StructAdapter), ("pydantic", "BaseModel", ModelAdapter)):
+        module = sys.modules.get(library)
+        root = getattr(module, base, None)
+        if root is not None and all(_below(member, root) for member in members):
+            return adapter(type_)
+    return None
+
+
+def _below(type_: Any, root: type) -> bool:
+    cls = get_origin(type_) or type_
+    return isinstance(cls, type) and issubclass(cls, root)
+
+
+class StructAdapter:
+    """A msgspec struct, or a tagged union of structs: msgspec's strict rules decide."""
+
+    anything = False
+
+    def __init__(self, type_: Any) -> None:
+        import msgspec
+
+        self._type = type_
+        self._classes = tuple(get_origin(part) or part for part in (get_args(type_) if _is_union(type_) else (type_,)))
+        self._convert = msgspec.convert
+        self._plain = msgspec.to_builtins
+
+    def check(self, value: object) -> bool:
+        """Whether what the struct holds converts back to an equal struct; attributes can have been set to anything."""
+        return type(value) in self._classes and bool(self.parse(self.dump(value)) == value)
+
+    def parse(self, value: object) -> object:
+        """The struct of plain data."""
+        if type(value) in self._classes:
+            raise TypeError("an instance is checked, not converted")
+        return self._convert(value, self._type, strict=True)
+
+    def dump(self, value: Any) -> object:
+        """Plain data as msgspec defines it, with bytes kept."""
+        return self._plain(value, builtin_types=(bytes,))
+
+
+class ModelAdapter:
+    """A pydantic model, or a union of models: pydantic's strict mode decides, and reads what its JSON mode writes."""
+
+    def __init__(self, type_: Any) -> None:
+        import pydantic
+        import pydantic_core
+
+        self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(type_)
+        self._to_json = pydantic_core.to_json
+        self._classes = get_args(type_) if _is_union(type_) else (type_,)
+        self.anything = any(issubclass(part, pydantic.RootModel) for part in self._classes)
+        self._by_alias = any(
+            field.validation_alias is not None and not part.model_config.get("populate_by_name", False)
+            for part in self._classes
+            for field in part.model_fields.values()
+        )
+
+    def check(self, value: object) -> bool:
+        """Whether what the model holds passes its own validation; attributes can have been set to anything."""
+        return type(value) in self._classes and bool(self.parse(self._written(value)) == value)
+
+    def parse(self, value: object) -> object:
+        """The model of plain data."""
+        if type(value) in self._classes:
+            raise TypeError("an instance is checked, not converted")
+        return self._adapter.validate_json(self._to_json(value, inf_nan_mode="constants"), strict=True)
+
+    def dump(self, value: Any) -> object:
+        """Plain data as pydantic's JSON mode writes it.
+
+        Raises:
+            EncodeError: pydantic would not read what it writes.
+        """
+        plain = self._written(value)
+        if not self._reads(plain):
+            raise EncodeError(f"got a {type(value).__name__} that its own model does not read back from JSON")
+        return plain
+
+    def _written(self, value: Any) -> object:
+        return self._adapter.dump_python(value, mode="json", by_alias=self._by_alias, round_trip=True, warnings="error")
+
+    def _reads(self, plain: object) -> bool:
+        try:
+            self.parse(plain)
+        except Exception:  # noqa: BLE001  # validators are the user's
+            return False
+        return True
+
+
+def _is_union(type_: Any) -> bool:
+    return get_origin(type_) in (Union, types.UnionType)

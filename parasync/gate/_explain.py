@@ -1,0 +1,153 @@
+"""Why a value was refused: paths, expected and found types, and never the values themselves.
+
+Runs only after a refusal, on the same value, and knows nothing of how the refusal was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+from parasync.gate._check import FLOAT_INT_MAX, CheckCompiler
+from parasync.gate._parse import Hook, ParseCompiler
+from parasync.gate._shape import (
+    Choice,
+    Either,
+    Fixed,
+    Foreign,
+    Keyed,
+    Many,
+    Mapped,
+    Record,
+    Recursive,
+    Scalar,
+    Shape,
+    Text,
+)
+
+PROBLEMS_MAX: Final = 20
+"""The most problems that one error names; the rest is left out."""
+_DEPTH_MAX: Final = 40
+
+
+class Explainer:
+    """Finds the problems of refused values of one type."""
+
+    def __init__(self, shape: Shape, checks: CheckCompiler, parsers: ParseCompiler) -> None:
+        self._shape = shape
+        self._checks = checks
+        self._parsers = parsers
+
+    def problems(self, value: object, *, true: bool) -> tuple[str, ...]:
+        """The problems as `path: expected …, got …`.
+
+        Args:
+            value: what was refused.
+            true: whether it had to be a true instance, so that the plain form of a part is a problem too.
+        """
+        found: list[str] = []
+        try:
+            for problem in self._of(self._shape, value, "$", true, 0):
+                found.append(problem)
+                if len(found) == PROBLEMS_MAX:
+                    break
+        except Exception as error:  # noqa: BLE001  # attributes and validators are the user's
+            found.append(f"$: expected {self._shape.name}, got one that cannot be looked at ({type(error).__name__})")
+        return tuple(found) or (f"$: expected {self._shape.name}, got {_got(value)}",)
+
+    def _of(self, shape: Shape, value: Any, path: str, true: bool, depth: int) -> Iterator[str]:
+        if isinstance(shape, Recursive):
+            shape = shape.known
+        if depth > _DEPTH_MAX or self._passes(shape, value, true):
+            return
+        below = list(islice(self._below(shape, value, path, true or _is_instance(shape, value), depth + 1), PROBLEMS_MAX))
+        yield from below or [f"{path}: expected {_expected(shape, value)}, got {_got(value)}{self._why(shape, value)}"]
+
+    def _passes(self, shape: Shape, value: Any, true: bool) -> bool:
+        try:
+            if self._checks.check(shape)(value):
+                return True
+            if true:
+                return False
+            self._parsers.hook(shape)(value, None)
+        except Exception:  # noqa: BLE001  # whatever it was, the value was refused
+            return False
+        return True
+
+    def _below(self, shape: Shape, value: Any, path: str, true: bool, depth: int) -> Iterator[str]:
+        kind = type(value)
+        if isinstance(shape, Record | Keyed) and (kind is dict or kind is getattr(shape, "type", dict)):
+            yield from self._fields(shape, value, path, true, depth)
+        elif isinstance(shape, Many) and (kind is shape.type or (kind is list and not true)):
+            for index, part in enumerate(value):
+                yield from self._of(shape.item, part, f"{path}[{index}]", true, depth)
+        elif isinstance(shape, Fixed) and (kind in (shape.type, tuple) or (kind is list and not true)):
+            for index, (item, part) in enumerate(zip(shape.items, value, strict=False)):
+                yield from self._of(item, part, f"{path}[{index}]", true, depth)
+        elif isinstance(shape, Mapped) and kind is dict:
+            # Keys are payload: the path counts entries instead of naming them.
+            for index, (key, part) in enumerate(value.items()):
+                yield from self._of(shape.key, key, f"{path}[key {index}]", true, depth)
+                yield from self._of(shape.value, part, f"{path}[entry {index}]", true, depth)
+        elif isinstance(shape, Either):
+            yield from self._members(shape, value, path, true, depth)
+
+    def _fields(self, shape: Record | Keyed, value: Any, path: str, true: bool, depth: int) -> Iterator[str]:
+        for name, (item, required) in shape.fields.items():
+            here = f"{path}.{name}"
+            if type(value) is dict:
+                if name in value:
+                    yield from self._of(item, value[name], here, true, depth)
+                elif required:
+                    yield f"{here}: expected {item.name}, got nothing"
+            elif not hasattr(value, name):
+                yield f"{here}: expected {item.name}, got nothing"
+            else:
+                yield from self._of(item, getattr(value, name), here, True, depth)
+
+    def _members(self, shape: Either, value: Any, path: str, true: bool, depth: int) -> Iterator[str]:
+        """The problems of the one member that the value looks like; none where that is open."""
+        alike = [member for member in shape.members if _looks_like(member, value)]
+        if len(alike) == 1:
+            yield from self._of(alike[0], value, path, true, depth)
+
+    def _why(self, shape: Shape, value: Any) -> str:
+        """What the user's own code raised, by its type only: its text may hold payload."""
+        if not isinstance(shape, Record | Foreign) or type(value) is not dict:
+            return ""
+        hook: Hook = self._parsers.hook(shape)
+        try:
+            hook(value, None)
+        except Exception as error:  # noqa: BLE001  # validators and converters are the user's
+            return f" that its class refuses ({type(error).__name__})"
+        return ""
+
+
+def _is_instance(shape: Shape, value: object) -> bool:
+    return isinstance(shape, Record) and type(value) is shape.type
+
+
+def _looks_like(shape: Shape, value: object) -> bool:
+    known = shape.known if isinstance(shape, Recursive) else shape
+    if isinstance(known, Record):
+        return type(value) in (dict, known.type)
+    if isinstance(known, Many | Fixed):
+        return type(value) in (list, known.type)
+    return isinstance(known, Mapped | Keyed) and type(value) is dict
+
+
+def _expected(shape: Shape, value: object) -> str:
+    if isinstance(shape, Fixed) and type(value) in (list, tuple, shape.type):
+        return f"{shape.name} with {len(shape.items)} items"
+    if isinstance(shape, Scalar) and shape.type is float and type(value) is int:
+        return f"float, or an int up to {FLOAT_INT_MAX} as one"
+    return shape.name if not isinstance(shape, Text | Choice) or type(value) is not str else f"{shape.name}, or its text"
+
+
+def _got(value: object) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return f"{type(value).__name__} of {len(value)}"
+    return type(value).__name__

@@ -1,0 +1,124 @@
+"""The fields of classes and their types, with string annotations and generic parameters resolved."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import typing
+from typing import Any, TypeVar, get_args, get_origin
+
+import attrs
+
+from parasync.errors import UsageError
+
+
+def is_record(cls: type) -> bool:
+    """Whether a class is an attrs class or a dataclass."""
+    return attrs.has(cls) or dataclasses.is_dataclass(cls)
+
+
+def record_attributes(cls: type) -> tuple[attrs.Attribute[Any], ...]:
+    """The fields that the constructor of an attrs class or dataclass takes, described as attrs does.
+
+    Raises:
+        UsageError: the constructor takes something that the instance does not keep.
+    """
+    if attrs.has(cls):
+        return tuple(attribute for attribute in attrs.fields(cls) if attribute.init)
+    known: dict[str, dataclasses.Field[Any]] = cls.__dict__.get("__dataclass_fields__") or cls.__dataclass_fields__  # type: ignore[attr-defined]
+    kept = {field.name for field in dataclasses.fields(cls)}
+    for name, field in known.items():
+        if name not in kept and "ClassVar" not in str(field.type):
+            raise UsageError(f"got {cls.__name__} with the InitVar {name}, expected fields that the instance keeps")
+    described = {}
+    for field in dataclasses.fields(cls):
+        if field.init:
+            optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+            described[field.name] = attrs.field(
+                default=None if optional else attrs.NOTHING, kw_only=bool(field.kw_only), alias=field.name
+            )
+    return tuple(attrs.fields(attrs.make_class(cls.__name__, described)))
+
+
+def typed_dict_fields(type_: Any, origin: Any) -> dict[str, tuple[Any, bool]]:
+    """For each key of a `TypedDict` its type and whether it is required."""
+    return {name: (part, name in origin.__required_keys__) for name, part in types_of(type_).items()}
+
+
+def types_of(type_: Any) -> dict[str, Any] | Any:
+    """The types of all annotated names of a class, with the arguments of generics filled in; of an alias what it stands for.
+
+    Raises:
+        UsageError: an annotation names something that cannot be found.
+    """
+    if hasattr(type_, "__value__"):
+        origin = get_origin(type_) or type_
+        return _filled(origin.__value__, dict(zip(origin.__type_params__, get_args(type_), strict=False)))
+    origin = get_origin(type_) or type_
+    arguments = _arguments(origin, get_args(type_))
+    found: dict[str, Any] = {}
+    for base in reversed(_bases(origin)):
+        own = _own_names(base)
+        if own:
+            hints = _hints(base, origin)
+            found.update({name: _filled(hints[name], arguments.get(base, {})) for name in own if name in hints})
+    return found
+
+
+def _own_names(cls: type) -> list[str]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return list(annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF))
+    return list(inspect.get_annotations(cls))
+
+
+def _bases(origin: Any) -> list[type]:
+    # A TypedDict forgets its bases, but its annotations hold theirs.
+    return list(origin.__mro__[:-1]) if hasattr(origin, "__mro__") else [origin]
+
+
+def _hints(base: type, origin: type) -> dict[str, Any]:
+    try:
+        # The class itself is offered by name, so that one made inside a function may refer to itself.
+        return typing.get_type_hints(base, localns={origin.__name__: origin}, include_extras=True)
+    except Exception as error:  # noqa: BLE001  # annotations may hold any expression
+        text = str(error) if isinstance(error, NameError) else type(error).__name__
+    resolved = {field.name: field.type for field in attrs.fields(base)} if attrs.has(base) else {}
+    if resolved and not any(isinstance(part, str) for part in resolved.values()):
+        return resolved
+    raise UsageError(
+        f"got annotations of {base.__name__} that cannot be resolved ({text}), expected names of its module "
+        "(for an attrs class, `attrs.resolve_types` with your own names helps)"
+    )
+
+
+def _arguments(origin: Any, args: tuple[Any, ...]) -> dict[Any, dict[Any, Any]]:
+    """For each generic base what its type variables stand for."""
+    found: dict[Any, dict[Any, Any]] = {origin: dict(zip(getattr(origin, "__parameters__", ()), args, strict=False))}
+    queue = [origin]
+    while queue:
+        cls = queue.pop()
+        for alias in getattr(cls, "__orig_bases__", ()) if "__orig_bases__" in vars(cls) else ():
+            base = get_origin(alias)
+            if isinstance(base, type) and base is not typing.Generic and base not in found:
+                filled = [_filled(arg, found[cls]) for arg in get_args(alias)]
+                found[base] = dict(zip(getattr(base, "__parameters__", ()), filled, strict=False))
+                queue.append(base)
+        for base in getattr(cls, "__bases__", ()):
+            if base not in found and base is not object:
+                found[base] = {}
+                queue.append(base)
+    return found
+
+
+def _filled(type_: Any, arguments: dict[Any, Any]) -> Any:
+    if not arguments:
+        return type_
+    if isinstance(type_, TypeVar):
+        return arguments.get(type_, type_)
+    parameters = getattr(type_, "__parameters__", ())
+    if parameters and not isinstance(type_, type):
+        return type_[tuple(arguments.get(parameter, parameter) for parameter in parameters)]
+    return type_

@@ -1,0 +1,170 @@
+"""Gates: what a value has to pass before it is shown, stored or sent."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+from parasync.errors import EncodeError, InvalidTypeError, ParseError
+from parasync.gate._analysis import name_of, shape_of
+from parasync.gate._check import CheckCompiler
+from parasync.gate._dump import DumpCompiler
+from parasync.gate._explain import Explainer
+from parasync.gate._parse import ParseCompiler
+from parasync.gate._shape import Shape
+
+if TYPE_CHECKING:
+    from parasync.codec import Codec
+    from parasync.protocol import EncodedBody
+
+T = TypeVar("T")
+
+FAILURES: Final = (Exception, CancelledError)
+"""What user code may raise in a gate; all of it means that the value was refused. Nothing is awaited here, so no task is cancelled."""
+
+
+class Gate(Protocol[T]):
+    """Lets values of one type through, deeply checked, and nothing else. Use from any thread."""
+
+    def parse(self, value: object) -> T:
+        """Return the value itself if it is a true instance, or the instance that its plain data stands for.
+
+        Raises:
+            ParseError: it is neither; `problems` names the paths.
+        """
+
+    def dump(self, value: T) -> object:
+        """The plain data of a true instance; values at positions without a type of their own are left to the codec.
+
+        Raises:
+            InvalidTypeError: it is not of the type; `problems` names the paths.
+            EncodeError: a part cannot be written, e.g. a time zone without a name.
+        """
+
+    def decode(self, body: bytes, codec: Codec) -> T:
+        """The value that a body holds.
+
+        Raises:
+            DecodeError: the body is malformed.
+            ParseError: what it holds did not pass.
+        """
+
+    def encode(self, value: T, codec: Codec) -> EncodedBody:
+        """The body of a true instance.
+
+        Raises:
+            InvalidTypeError: it is not of the type; `problems` names the paths.
+            EncodeError: a part cannot be written, or it is too deep or too large.
+        """
+
+
+class TypeGate(Generic[T]):
+    """The gate of a type whose positions are all known; compiled once, see `gate_for`."""
+
+    __slots__ = ("_dump", "_explainer", "_structure", "check", "name", "shape", "type")
+
+    def __init__(self, type_: Any) -> None:
+        shape = shape_of(type_)
+        checks = CheckCompiler()
+        parsers = ParseCompiler(checks)
+        self.name: Final = name_of(type_)
+        self.type: Final = type_
+        self.shape: Final[Shape] = shape
+        self.check: Final = checks.check(shape)
+        self._structure: Final = parsers.hook(shape)
+        self._dump: Final = DumpCompiler(checks).dump(shape)
+        self._explainer: Final = Explainer(shape, checks, parsers)
+
+    def parse(self, value: object) -> T:
+        """See `Gate.parse`."""
+        try:
+            if self.check(value):
+                return value  # type: ignore[return-value]  # that is what the check says
+            return self._structure(value, None)  # type: ignore[no-any-return]
+        except FAILURES:
+            pass
+        # Raised out here, where no exception that knows the payload is in flight and would be chained.
+        raise self._refusal(value)
+
+    def parse_plain(self, value: object) -> T:
+        """Like `parse` for data that just came out of a codec, which holds no instances."""
+        try:
+            return self._structure(value, None)  # type: ignore[no-any-return]
+        except FAILURES:
+            pass
+        raise self._refusal(value)
+
+    def dump(self, value: T) -> object:
+        """See `Gate.dump`."""
+        self.demand(value)
+        reason = ""
+        try:
+            return self._dump(value)
+        except EncodeError as error:
+            reason = str(error)
+        except FAILURES as error:
+            reason = f"got a {self.name} that cannot be written ({type(error).__name__})"
+        raise EncodeError(reason)
+
+    def demand(self, value: object) -> None:
+        """Raise `InvalidTypeError` unless the value is a true instance."""
+        try:
+            if self.check(value):
+                return
+        except FAILURES:
+            pass
+        problems = self._explainer.problems(value, true=True)
+        raise InvalidTypeError(_summary(f"got a value that is no {self.name}", problems), problems)
+
+    def decode(self, body: bytes, codec: Codec) -> T:
+        """See `Gate.decode`."""
+        return self.decoder(codec)(body)
+
+    def encode(self, value: T, codec: Codec) -> EncodedBody:
+        """See `Gate.encode`."""
+        return self.encoder(codec)(value)
+
+    def decoder(self, codec: Codec) -> Callable[[bytes], T]:
+        """`decode` for one codec, with all that can be looked up beforehand."""
+        plain, parse = codec.decode_body, self.parse_plain
+        fast = codec.typed_decoder(self.type)
+
+        def decode(body: bytes) -> T:
+            return parse(plain(body))
+
+        if fast is None:
+            return decode
+
+        def decode_fast(body: bytes) -> T:
+            value = fast(body)
+            return decode(body) if value is None else value
+
+        return decode_fast
+
+    def encoder(self, codec: Codec) -> Callable[[T], EncodedBody]:
+        """`encode` for one codec, with all that can be looked up beforehand."""
+        fast = codec.typed_encoder(self.type)
+        if fast is None:
+            return lambda value: codec.encode_body(self.dump(value))
+        encode_fast = fast
+
+        def encode(value: T) -> EncodedBody:
+            self.demand(value)
+            body = encode_fast(value)
+            return codec.encode_body(self.dump(value)) if body is None else body
+
+        return encode
+
+    def _refusal(self, value: object) -> ParseError:
+        true = isinstance(self.type, type) and type(value) is self.type and type(value) is not dict
+        problems = self._explainer.problems(value, true=true)
+        return ParseError(_summary(f"got a value that is no {self.name}", problems), problems)
+
+    def __repr__(self) -> str:
+        return f"<gate of {self.name}>"
+
+
+def _summary(start: str, problems: tuple[str, ...]) -> str:
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{start}: {problems[0]}{more}"
