@@ -16,7 +16,8 @@ at `need_open` afterwards to learn whether it should ask.
 A live envelope goes through these rules, in this order:
 
 1. Closed: dropped.
-2. Below the held version: dropped. At it: dropped, and with other content it is a conflict, which raises a need.
+2. Below the held version: dropped. At it: dropped, and with other content it is a conflict, which raises a need. So does
+   one that is above a refused answer but not above the unproven seed that is still shown.
 3. Of an epoch below the highest one heard: dropped, since its author was deposed. Of one above: raises a need.
 4. Not above a refused version: dropped.
 5. Its schema or its value does not pass the gate: refused, raises a need.
@@ -116,6 +117,8 @@ class Replica(Generic[T]):
                 self._conflict()
             else:
                 self.ignored_stale += 1
+            if self.provisional and epoch >= self.current_epoch and envelope.version > self._newest().version:
+                self.need_raised("the authority goes on below an unproven seed")
             return False
         if epoch < self.current_epoch or (self.refused is not None and envelope.version <= self.refused.position.version):
             self.ignored_stale += 1
@@ -189,17 +192,12 @@ class Replica(Generic[T]):
             return None
         self.current_epoch = epoch
         self.failed = None
-        changed = False
         conflicts = self.conflicts
-        if isinstance(outcome, Same):
-            position = asked.position or Position(ABSENT, None)
-            self._forget_refused_above(position.version)
-        else:
-            if isinstance(outcome, Absent):
-                outcome = Envelope(None, "0.0", floor.sequence, floor.epoch, kind=Kind.TOMBSTONE)
-            position = Position.of(outcome)
-            self._forget_refused_above(position.version)
-            changed = self._offer(outcome, reading)
+        if isinstance(outcome, Absent):
+            outcome = Envelope(None, "0.0", floor.sequence, floor.epoch, kind=Kind.TOMBSTONE)
+        position = Position.of(outcome) if isinstance(outcome, Envelope) else asked.position or Position(ABSENT, None)
+        self._forget_refused_above(position.version)
+        changed = isinstance(outcome, Envelope) and self._offer(outcome, reading)
         if conflicts == self.conflicts and self._proves(position, epoch):
             self.proven_s = max(self.proven_s, asked_s)
             self.needs_closed = max(self.needs_closed, asked.needs)
@@ -245,19 +243,23 @@ class Replica(Generic[T]):
         if isinstance(reading, Unreadable):
             self._refuse(envelope, reading)
             return False
-        if held is not None and held.version == envelope.version and getattr(held, "value", None) is reading:
-            self.held = Held(envelope, reading)
-            self.provisional = False
+        same = held is not None and held.version == envelope.version and held.kind is envelope.kind
+        if same and getattr(held, "value", None) is reading:
+            self._hold(envelope, reading)
             return False
         self._apply(envelope, reading)
         return True
 
     def _apply(self, envelope: Envelope[Any], value: Any) -> None:
-        if self.held is not None and self.held.epoch != envelope.epoch:
+        # An object that was never written has sequence 0: what comes after it is its beginning, and no other life of it.
+        if self.held is not None and self.held.epoch != envelope.epoch and self.held.sequence:
             self.resets += 1
+        self.applied += 1
+        self._hold(envelope, value)
+
+    def _hold(self, envelope: Envelope[Any], value: Any) -> None:
         self.held = Held(envelope, value)
         self.provisional = False
-        self.applied += 1
         if self.refused is not None and self.refused.position.version <= envelope.version:
             self.refused = None
         self._settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,9 +43,10 @@ def status_of(replica: Replica[Any], now_s: float) -> Status:
         return Status.SKEW
     if replica.provisional or replica.failed is not None or (replica.need_open and not replica.askable):
         return Status.STALE
-    if replica.need_open:
-        return Status.STALE if age_of(replica, now_s) > replica.stale_after_s else Status.REFETCHING
-    return Status.OK if replica.lossless or age_of(replica, now_s) <= replica.stale_after_s else Status.STALE
+    age_s = age_of(replica, now_s)
+    if age_s > replica.stale_after_s or age_s == math.inf:
+        return Status.STALE
+    return Status.REFETCHING if replica.need_open else Status.OK
 
 
 def reason_of(replica: Replica[Any], now_s: float) -> str:
@@ -58,4 +60,5 @@ def reason_of(replica: Replica[Any], now_s: float) -> str:
         return replica.failed
     if replica.need_open:
         return replica.need_reason if replica.askable else f"{replica.need_reason}, and there is nobody to ask"
-    return f"not proven for more than {replica.stale_after_s:g} s"
+    never = age_of(replica, now_s) == math.inf
+    return "not proven yet" if never else f"not proven for more than {replica.stale_after_s:g} s"

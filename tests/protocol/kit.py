@@ -116,3 +116,18 @@ def shown(replica: Replica[str]) -> str | None:
 def counted(replica: Replica[str]) -> dict[str, int]:
     """The counters that are not 0."""
     return {name: count for name in COUNTERS if (count := getattr(replica, name))}
+
+
+def asks(replica: Replica[str]) -> bool:
+    """Whether it has a reason to ask."""
+    return replica.need_open
+
+
+def is_unproven(replica: Replica[str]) -> bool:
+    """Whether it shows a seed that nobody has confirmed."""
+    return replica.provisional
+
+
+def keeps_pace(replica: Replica[str]) -> bool:
+    """Whether its next contiguous envelope can only be applied."""
+    return replica.pace is not None
