@@ -8,7 +8,8 @@ On a page, in its order:
 * a `text` block after a `python` block, and what stands below a command, is what has been printed; `...` stands for anything;
 * `json`, `toml` and `yaml` blocks are parsed; `sh` blocks are the commands that set something up, tried elsewhere.
 
-There is no mark to leave a block out. Where a page names the usual address of a NATS server, a real one runs at another port.
+There is no mark to leave a block out. Where a page names the usual port of a NATS server, a real one runs at another port; the
+page's own if it starts one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -34,7 +36,7 @@ from typing import IO, NamedTuple
 import yaml
 
 ROOT = Path(__file__).parents[1]
-USUAL_ADDRESS = "127.0.0.1:4222"
+USUAL_PORT = "4222"
 PATIENCE_S = 60.0
 RUNS_ON = "# keeps running"
 LANGUAGES = frozenset({"python", "console", "text", "json", "toml", "yaml", "sh", "http"})
@@ -87,7 +89,7 @@ class Page:
         self.module = types.ModuleType(f"page_{page.stem.replace('-', '_').lower()}")
         self.runner = asyncio.Runner()
         self.running: list[Background] = []
-        self.address = USUAL_ADDRESS
+        self.port = USUAL_PORT
         self.printed: str | None = None
         self.on_exit = contextlib.ExitStack()
 
@@ -103,10 +105,12 @@ class Page:
             sys.path.insert(0, str(self.folder))
             sys.modules[self.module.__name__] = self.module
             blocks = self.blocks()
-            if any(USUAL_ADDRESS in block.text for block in blocks):
-                self.address = self.on_exit.enter_context(nats_server(self.folder))
+            if any("$ nats-server" in block.text for block in blocks):
+                self.port = free_port()
+            elif any(USUAL_PORT in block.text for block in blocks):
+                self.port = self.on_exit.enter_context(nats_server(self.folder))
             for block in blocks:
-                self._run(block._replace(text=block.text.replace(USUAL_ADDRESS, self.address)))
+                self._run(block._replace(text=block.text.replace(USUAL_PORT, self.port)))
 
     def _leave(self, cwd: Path, path: list[str]) -> None:
         self.runner.close()
@@ -229,13 +233,19 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "error", "NO_COLOR": "1", "COLUMNS": "120"}
 
 
+def free_port() -> str:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return str(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
 def nats_server(folder: Path) -> Iterator[str]:
-    """A real server at a free port; yields its address."""
+    """A real server; yields its port."""
     server = Background("nats-server -a 127.0.0.1 -p -1", folder)
     try:
         printed = server.wait_for("...Server is ready", "the server of a page")
-        yield re.findall(r"client connections on (127\.0\.0\.1:\d+)", printed)[0]
+        yield re.findall(r"client connections on 127\.0\.0\.1:(\d+)", printed)[0]
     finally:
         server.stop()
 
