@@ -12,7 +12,6 @@ from parasync.errors import (
     EncodeError,
     InvalidKeyError,
     InvalidVersionError,
-    ParasyncError,
     ParseError,
     SchemaSkewError,
     UsageError,
@@ -35,8 +34,8 @@ class Topic(Generic[T]):
         name: the topic of the keys, any text without a colon.
         type_: the type of the objects, see `gate_for`.
         version: the schema version, `"major.minor"`. Raise the minor when you add fields with defaults, the major for all else.
-        upcasts: for another major, a function that turns its plain data into a value of the type, or into plain data of it. May be
-            called from any thread.
+        upcasts: for another major, a function that turns its plain data into a value of the type, or into plain data of it. May
+            be called from any thread.
         parse: turns plain data into a value of the type, or raises anything. May be called from any thread.
 
     Raises:
@@ -119,8 +118,8 @@ class Topic(Generic[T]):
     def reader(self, codec: Codec) -> Reader[T]:
         """The function that reads envelopes of this topic: the same object whenever the codec is the same.
 
-        It returns the value, or None for a tombstone. It raises `SchemaSkewError` for another major without an upcast, `ParseError`
-        for all else that is wrong, and nothing else.
+        It returns the value, or None for a tombstone. It raises `SchemaSkewError` for another major without an upcast,
+        `ParseError` for all else that is wrong, and nothing else.
         """
         reader = self._readers.get(codec)
         if reader is None:

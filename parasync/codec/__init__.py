@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from parasync.codec._frame import FORMAT, HEADER_BYTES_MAX, META_BYTES_MAX, META_ENTRIES_MAX, body_checksum, meta_bytes
+from parasync.codec._frame import (
+    FORMAT,
+    HEADER_BYTES_MAX,
+    META_BYTES_MAX,
+    META_ENTRIES_MAX,
+    body_checksum,
+    meta_bytes,
+    meta_fits,
+)
 from parasync.codec._msgpack import (
     DEPTH_MAX,
     ELEMENTS_MAX,
@@ -29,4 +37,5 @@ __all__ = [
     "MsgpackCodec",
     "body_checksum",
     "meta_bytes",
+    "meta_fits",
 ]

@@ -1,7 +1,7 @@
 """The fast way: msgspec, straight between bytes and instances, for the types that it treats exactly as gate and codec do.
 
-Which these are is decided by the shape of a type, position by position; everything that msgspec writes in another form, or that runs
-code of the user which msgspec would not run, takes the slow way.
+Which these are is decided by the shape of a type, position by position; everything that msgspec writes in another form, or
+that runs code of the user which msgspec would not run, takes the slow way.
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ def _same_choice(shape: Choice) -> bool:
 
 
 def _same_attrs(shape: Record) -> bool:
-    """msgspec writes what is in the slots, those of bases last, and everything in a `__dict__`; it runs no converters."""
-    cls, names = shape.type, tuple(shape.fields)
+    """Msgspec writes what is in the slots, those of bases last, and everything in a `__dict__`; it runs no converters."""
+    cls: Any = shape.type
+    names = tuple(shape.fields)
     slots = tuple(name for name in vars(cls).get("__slots__", ()) if name != "__weakref__")
     alone = not getattr(cls, "__dictoffset__", 1) and not any(getattr(base, "__slots__", ()) for base in cls.__mro__[1:])
     known = attrs.fields(cls)
@@ -125,7 +126,8 @@ def _same_attrs(shape: Record) -> bool:
 
 
 def _same_dataclass(shape: Record) -> bool:
-    cls, names = shape.type, tuple(shape.fields)
+    cls: Any = shape.type
+    names = tuple(shape.fields)
     options = vars(cls).get("__dataclass_params__")
     return (
         options is not None
@@ -147,7 +149,7 @@ def attrs_source() -> str:
     return attrs.define.__code__.co_filename.replace("_next_gen", "_make")
 
 
-def _plainly_made(cls: type) -> bool:
+def _plainly_made(cls: Any) -> bool:
     return cls.__new__ is object.__new__ and not issubclass(cls, BaseException)
 
 

@@ -1,7 +1,8 @@
 """The frame: one envelope on a bus, as one msgpack array.
 
-`[format, kind, epoch, sequence, after, schema_version, body, meta, crc32]`: the body is a msgpack `bin`, empty for a tombstone; `after`
-is nil where it is `sequence - 1`; `crc32` is always the last five bytes and covers the key (UTF-8) and everything before it.
+`[format, kind, epoch, sequence, after, schema_version, body, meta, crc32]`: the body is a msgpack `bin`, empty for a
+tombstone; `after` is nil where it is `sequence - 1`; `crc32` is always the last five bytes and covers the key (UTF-8) and
+everything before it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ def body_checksum(kind: Kind, schema_version: str, body: bytes) -> int:
 def meta_bytes(meta: Mapping[str, str]) -> int:
     """The bytes that `meta` adds to a frame, at most."""
     return sum(len(name.encode()) + len(text.encode()) + 6 for name, text in meta.items())
+
+
+def meta_fits(meta: Mapping[Any, Any]) -> bool:
+    """Whether `meta` holds texts only, and is within the limits."""
+    if len(meta) > META_ENTRIES_MAX or any(type(name) is not str or type(text) is not str for name, text in meta.items()):
+        return False
+    try:
+        return sum(len(name.encode()) + len(text.encode()) for name, text in meta.items()) <= META_BYTES_MAX
+    except UnicodeEncodeError:
+        return False
 
 
 def write_frame(key: str, envelope: Envelope[Any], body: bytes) -> bytes:
@@ -93,16 +104,10 @@ def _checked(fields: list[Any]) -> list[Any]:
         raise DecodeError("got a frame with an `after` out of range")
     if type(body) is not bytes or bool(body) is bool(kind):
         raise DecodeError("got a frame whose body does not fit its kind")
-    if type(meta) is not dict or (meta and not _fits(meta)):
+    if type(meta) is not dict or (meta and not meta_fits(meta)):
         raise DecodeError("got a frame whose meta is too large or holds more than texts")
     SchemaVersion.parse(schema_version)
     return fields
-
-
-def _fits(meta: Mapping[Any, Any]) -> bool:
-    if len(meta) > META_ENTRIES_MAX or any(type(name) is not str or type(text) is not str for name, text in meta.items()):
-        return False
-    return sum(len(name.encode()) + len(text.encode()) for name, text in meta.items()) <= META_BYTES_MAX
 
 
 def _check_header(envelope: Envelope[Any]) -> None:
@@ -114,7 +119,7 @@ def _check_header(envelope: Envelope[Any]) -> None:
         raise EncodeError(f"got a sequence out of range, expected an int from 1 to {SEQUENCE_MAX}")
     if after is not None and (type(after) is not int or not 0 <= after < sequence):
         raise EncodeError("got an `after` out of range, expected None or an int from 0 to below the sequence")
-    if meta is not NO_META and meta and not _meta_fits(meta):
+    if meta is not NO_META and meta and not meta_fits(meta):
         raise EncodeError(
             f"got a meta that does not fit, expected at most {META_ENTRIES_MAX} texts by name, {META_BYTES_MAX} bytes in all"
         )
@@ -125,13 +130,6 @@ def _check_header(envelope: Envelope[Any]) -> None:
         reason = str(error)
     if reason:
         raise EncodeError(reason)
-
-
-def _meta_fits(meta: Mapping[Any, Any]) -> bool:
-    try:
-        return _fits(meta)
-    except UnicodeEncodeError:
-        return False
 
 
 def opened(fields: list[Any]) -> Envelope[EncodedBody | None]:

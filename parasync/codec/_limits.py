@@ -1,8 +1,8 @@
 """Depth and number of elements, counted before anything is allocated for them.
 
-A few bytes of msgpack can claim huge arrays inside each other, and a decoder that believes the headers allocates for all of them. What
-is small or flat cannot: that is told by counting the bytes that could be headers at all, at the speed of C. Only what remains is
-walked, header by header, without decoding it.
+A few bytes of msgpack can claim huge arrays inside each other, and a decoder that believes the headers allocates for all of
+them. What is small or flat cannot: that is told by counting the bytes that could be headers at all, at the speed of C. Only
+what remains is walked, header by header, without decoding it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ _CLAIMS_MAX: Final = 1_000_000
 _SCALAR: Final = -1
 _TRANSPARENT: Final = -2
 
-_FIXED: Final = {0xC0: 1, 0xC2: 1, 0xC3: 1, 0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
+_CONSTANTS: Final = {0xC0: 1, 0xC2: 1, 0xC3: 1}
+_NUMBERS: Final = {0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
+_FIXED: Final = {**_CONSTANTS, **_NUMBERS}
 _FIXED_EXT: Final = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
 _SIZED: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 _SIZED_EXT: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
@@ -51,10 +53,10 @@ def check_limits(data: bytes, depth_max: int, elements_max: int, nested: frozens
     size = len(data)
     if size <= depth_max:
         return
-    if size <= elements_max and size - len(data.translate(None, _CONTAINERS)) <= depth_max:
-        # Each array allocates for what its header claims, at most for one item a byte.
-        if size <= _SMALL_BYTES or (data.count(b"\xdc") + data.count(b"\xdd")) * size <= _CLAIMS_MAX:
-            return
+    flat = size <= elements_max and size - len(data.translate(None, _CONTAINERS)) <= depth_max
+    # Each array allocates for what its header claims, at most for one item a byte.
+    if flat and (size <= _SMALL_BYTES or (data.count(b"\xdc") + data.count(b"\xdd")) * size <= _CLAIMS_MAX):
+        return
     try:
         _walk(data, depth_max, elements_max, nested)
     except IndexError:

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 from msgpack import ExtType, Packer, unpackb
 
-from parasync.codec._fast import fast_type, is_available
-from parasync.codec._frame import HEADER_BYTES_MAX, META_BYTES_MAX, META_ENTRIES_MAX, opened, read_frame, write_frame
+from parasync.codec._fast import FastType, fast_type, is_available
+from parasync.codec._frame import META_BYTES_MAX, META_ENTRIES_MAX, opened, read_frame, write_frame
 from parasync.codec._limits import check_limits
 from parasync.codec._tags import NESTED, tagged, untagged
 from parasync.errors import DecodeError, EncodeError, UsageError
@@ -42,15 +42,15 @@ class MsgpackCodec:
         body_bytes_max: the longest body in bytes; by default, and at most, what leaves room in a frame for all else.
         depth_max: the most containers inside each other, 1 to 200.
         elements_max: the most values in one body or message.
-        fast: whether msgspec encodes and decodes the types that it treats exactly as the gate does, to the same bytes; None: if it
-            is installed.
+        fast: whether msgspec encodes and decodes the types that it treats exactly as the gate does, to the same bytes; None:
+            if it is installed.
         wall_clock: seconds since 1970.
 
     Raises:
         UsageError: limits that contradict each other, or `fast=True` without msgspec.
     """
 
-    __slots__ = ("__weakref__", "_fast", "_wall_clock", "body_bytes_max", "depth_max", "elements_max", "frame_bytes_max")
+    __slots__ = ("__weakref__", "_fast", "_frame_bytes_max", "_wall_clock", "body_bytes_max", "depth_max", "elements_max")
 
     def __init__(
         self,
@@ -73,12 +73,17 @@ class MsgpackCodec:
             raise UsageError("got limits out of range, expected depth_max from 1 to 200 and elements_max from 1")
         if fast and not is_available():
             raise UsageError("got fast=True without msgspec, expected it to be installed: pip install 'parasync[fast]'")
-        self.frame_bytes_max: Final = frame_bytes_max
+        self._frame_bytes_max: Final = frame_bytes_max
         self.body_bytes_max: Final = body_bytes_max
         self.depth_max: Final = depth_max
         self.elements_max: Final = elements_max
         self._fast: Final = is_available() if fast is None else fast
         self._wall_clock: Final = wall_clock
+
+    @property
+    def frame_bytes_max(self) -> int:
+        """The longest frame, and the longest message, in bytes."""
+        return self._frame_bytes_max
 
     def encode_body(self, plain: object) -> EncodedBody:
         """See `Codec.encode_body`."""
@@ -134,8 +139,8 @@ class MsgpackCodec:
 
     def typed_encoder(self, type_: type[T]) -> Callable[[T], EncodedBody | None] | None:
         """See `Codec.typed_encoder`."""
-        machine = fast_type(type_) if self._fast else None
-        if machine is None or machine.depth > self.depth_max:
+        machine = self._machine(type_)
+        if machine is None:
             return None
         pack, sure_bytes_max = machine.encode, min(machine.sure_bytes_max, self.elements_max, self.body_bytes_max)
 
@@ -150,8 +155,8 @@ class MsgpackCodec:
 
     def typed_decoder(self, type_: type[T]) -> Callable[[bytes], T | None] | None:
         """See `Codec.typed_decoder`."""
-        machine = fast_type(type_) if self._fast else None
-        if machine is None or machine.depth > self.depth_max:
+        machine = self._machine(type_)
+        if machine is None:
             return None
         pack, unpack = machine.encode, machine.decode
         sure_bytes_max = min(machine.sure_bytes_max, self.elements_max, self.body_bytes_max)
@@ -161,13 +166,17 @@ class MsgpackCodec:
                 return None
             try:
                 value: T = unpack(body)
-                # What encodes to the same bytes again held nothing else: no unknown or repeated fields, no other form of a value.
-                # So what this way accepts, the slow way would accept with the same result.
+                # What encodes to the same bytes again held nothing else: no unknown or repeated fields, no other form of a
+                # value. So what this way accepts, the slow way would accept with the same result.
                 return value if pack(value) == body else None
             except Exception:  # noqa: BLE001  # the slow way raises the right error
                 return None
 
         return decode
+
+    def _machine(self, type_: Any) -> FastType | None:
+        machine = fast_type(type_) if self._fast else None
+        return None if machine is None or machine.depth > self.depth_max else machine
 
     def _encoded(self, plain: object, bytes_max: int) -> bytes:
         reason = ""
@@ -211,7 +220,8 @@ HEADER_BYTES_MIN: Final = 17
 
 
 def _pack(plain: object) -> bytes:
-    # A packer works for one caller at a time, and a tuple inside a value is packed while its owner is: so there is a pool of them.
+    # A packer works for one caller at a time, and a tuple inside a value is packed while its owner is: so there is a pool of
+    # them.
     try:
         packer = _PACKERS.pop()
     except IndexError:

@@ -13,8 +13,12 @@ T = TypeVar("T")
 class Codec(Protocol):
     """Turns values into bytes and back, exactly, within limits. All methods may be called from any thread."""
 
+    @property
+    def frame_bytes_max(self) -> int:
+        """The longest frame, and the longest message, in bytes."""
+
     def encode_body(self, plain: object) -> EncodedBody:
-        """Encode plain data, and values that come back exactly without a declared type (dates, tuples, sets, big integers, ...).
+        """Encode plain data, and values that come back exactly without a declared type (dates, tuples, sets, ...).
 
         Raises:
             EncodeError: an unsupported type, too deep, too many elements, too large.
@@ -58,13 +62,13 @@ class Codec(Protocol):
     def typed_encoder(self, type_: type[T]) -> Callable[[T], EncodedBody | None] | None:
         """A faster way from true instances of a type to the same bytes; None if there is none.
 
-        The function is called with checked instances only, and returns None for every one of which it is not sure; that one takes
-        the way of a gate and `encode_body`.
+        The function is called with checked instances only, and returns None for every one of which it is not sure; that one
+        takes the way of a gate and `encode_body`.
         """
 
     def typed_decoder(self, type_: type[T]) -> Callable[[bytes], T | None] | None:
         """A faster way from bodies to true instances of a type; None if there is none.
 
-        The function returns None for every body of which it is not sure; that one takes the way of `decode_body` and a gate, and
-        nothing else tells the two apart.
+        The function returns None for every body of which it is not sure; that one takes the way of `decode_body` and a gate,
+        and nothing else tells the two apart.
         """

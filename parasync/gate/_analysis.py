@@ -112,7 +112,8 @@ class _Analysis:
         if origin in _CONTAINERS:
             return Many(name_of(type_), _CONTAINERS[origin], self._item(_CONTAINERS[origin], args))
         if origin in _EITHER_WAY:
-            return either(name_of(type_), tuple(Many(kind.__name__, kind, self._item(kind, args)) for kind in _EITHER_WAY[origin]))
+            kinds = _EITHER_WAY[origin]
+            return either(name_of(type_), tuple(Many(kind.__name__, kind, self._item(kind, args)) for kind in kinds))
         if origin in _MAPPINGS:
             key, value = args or (Any, Any)
             return Mapped(name_of(type_), as_key(self.shape(key)), self.shape(value))
@@ -221,6 +222,7 @@ def _enum(origin: type[enum.Enum]) -> Choice:
 
 def _unsupported(type_: Any) -> UsageError:
     return UsageError(
-        f"got {name_of(type_)}, expected an attrs class, a dataclass, a TypedDict, a NamedTuple, an enum, a builtin or standard "
-        "value type, a union or container of these, a msgspec struct or a pydantic model; or pass `parse=` for a type of your own"
+        f"got {name_of(type_)}, expected an attrs class, a dataclass, a TypedDict, a NamedTuple, an enum, a builtin or "
+        "standard value type, a union or container of these, a msgspec struct or a pydantic model; "
+        "or pass `parse=` for a type of your own"
     )

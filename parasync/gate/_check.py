@@ -1,7 +1,7 @@
 """The check of true instances, compiled once for each type.
 
-In-process delivery hands over the object itself, so this is the gate that runs at full rate: the source of one function for each
-class is written and compiled, as attrs and cattrs do, which is several times faster than a tree of closures.
+In-process delivery hands over the object itself, so this is the gate that runs at full rate: the source of one function for
+each class is written and compiled, as attrs and cattrs do, which is several times faster than a tree of closures.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class DumpCompiler:
         raise TypeError(f"no writer for {type(shape).__name__}")
 
     def _record(self, shape: Record) -> Dump:
-        overrides = {name: override(unstruct_hook=self.dump(item)) for name, (item, _) in shape.fields.items()}
+        overrides: dict[str, Any] = {name: override(unstruct_hook=self.dump(item)) for name, (item, _) in shape.fields.items()}
         # msgspec writes attrs classes by their slots, which Python keeps sorted; so all attrs classes are written that way.
         attributes = sorted(shape.attributes, key=lambda field: field.name) if attrs.has(shape.type) else list(shape.attributes)
         return make_dict_unstructure_fn_from_attrs(attributes, shape.type, _CONVERTER, _cattrs_use_linecache=False, **overrides)

@@ -26,7 +26,7 @@ def record_attributes(cls: type) -> tuple[attrs.Attribute[Any], ...]:
     """
     if attrs.has(cls):
         return tuple(attribute for attribute in attrs.fields(cls) if attribute.init)
-    known: dict[str, dataclasses.Field[Any]] = cls.__dict__.get("__dataclass_fields__") or cls.__dataclass_fields__  # type: ignore[attr-defined]
+    known: dict[str, dataclasses.Field[Any]] = getattr(cls, "__dataclass_fields__", {})
     kept = {field.name for field in dataclasses.fields(cls)}
     for name, field in known.items():
         if name not in kept and "ClassVar" not in str(field.type):

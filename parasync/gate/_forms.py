@@ -1,7 +1,8 @@
 """Texts for the standard values that msgpack lacks: exact both ways, and strict about what they take.
 
 Dates and times are written in ISO 8601, with the name of the time zone behind in brackets where there is one (RFC 9557):
-`2026-10-25T02:30:00+01:00[Europe/Berlin]`. Durations are days and seconds (`-P1DT0.5S`), decimals and UUIDs as Python prints them.
+`2026-10-25T02:30:00+01:00[Europe/Berlin]`. Durations are days and seconds (`-P1DT0.5S`), decimals and UUIDs as Python prints
+them.
 """
 
 from __future__ import annotations

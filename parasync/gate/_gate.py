@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FAILURES: Final = (Exception, CancelledError)
-"""What user code may raise in a gate; all of it means that the value was refused. Nothing is awaited here, so no task is cancelled."""
+"""What user code may raise in a gate: it means a refusal. Nothing is awaited here, so no task is being cancelled."""
 
 
 class Gate(Protocol[T]):

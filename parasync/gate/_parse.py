@@ -1,8 +1,8 @@
 """From plain data to true instances, strictly: cattrs with a hook of our own for every position.
 
-A position takes the plain form that its type determines, or a true instance, and nothing that would have to be coerced: no number in
-a text, no text as a sequence, no bool as an int. The one widening is an int where a float is declared, as in Python's own typing.
-Hooks raise whatever comes; they are called where every exception means "refused".
+A position takes the plain form that its type determines, or a true instance, and nothing that would have to be coerced: no
+number in a text, no text as a sequence, no bool as an int. The one widening is an int where a float is declared, as in
+Python's own typing. Hooks raise whatever comes; they are called where every exception means "refused".
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class ParseCompiler:
         raise TypeError(f"no parser for {type(shape).__name__}")
 
     def _record(self, shape: Record) -> Hook:
-        overrides = {name: override(struct_hook=self.hook(item)) for name, (item, _) in shape.fields.items()}
-        structure = make_dict_structure_fn_from_attrs(
+        overrides: dict[str, Any] = {name: override(struct_hook=self.hook(item)) for name, (item, _) in shape.fields.items()}
+        structure: Hook = make_dict_structure_fn_from_attrs(
             list(shape.attributes),
             shape.type,
             _CONVERTER,
@@ -217,7 +217,7 @@ def _list(item: Hook) -> Hook:
     return parse_list
 
 
-def _many(type_: type, item: Hook) -> Hook:
+def _many(type_: Any, item: Hook) -> Hook:
     def parse_many(value: Any, _: Any) -> Any:
         if type(value) is not list and type(value) is not type_:
             raise RefusedError
@@ -231,7 +231,8 @@ def _many(type_: type, item: Hook) -> Hook:
 
 
 def _fixed(shape: Fixed, hooks: list[Hook]) -> Hook:
-    type_, required, named = shape.type, shape.required, bool(shape.fields)
+    type_: Any = shape.type
+    required, named = shape.required, bool(shape.fields)
     most = len(hooks)
 
     def parse_fixed(value: Any, _: Any) -> Any:
@@ -295,7 +296,7 @@ def _first(checks: list[Check], hooks: list[Hook]) -> Hook:
         for hook in hooks:
             try:
                 return hook(value, None)
-            except Exception:  # noqa: BLE001, PERF203, S112  # members were proven distinct, so at most one of them takes a value
+            except Exception:  # noqa: BLE001, S112  # members were proven distinct, so at most one of them takes a value
                 continue
         raise RefusedError
 

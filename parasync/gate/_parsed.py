@@ -28,9 +28,10 @@ _STANDARD: Final = _PLAIN | {datetime, date, time, timedelta, Decimal, UUID}
 
 
 class ParsedGate(Generic[T]):
-    """The gate of a type with a `parse` callable: plain data goes through the callable, an instance of a class must be a true one.
+    """The gate of a type with a `parse` callable.
 
-    What the callable returns is checked against the type as well, as deeply as the type allows.
+    Plain data goes through the callable, an instance of a class must be a true one. What the callable returns is checked
+    against the type as well, as deeply as the type allows.
     """
 
     __slots__ = ("_opaque", "_parse", "_typed", "name", "type")

@@ -134,7 +134,7 @@ class Foreign(Shape):
 
 @attrs.define(eq=False, slots=True)
 class Recursive(Shape):
-    """The place where a type comes back to itself; `target` is the shape of that type, set as soon as it was read to its end."""
+    """The place where a type comes back to itself; `target` is its shape, set as soon as it was read to its end."""
 
     record: bool
     target: Shape | None = None

@@ -1,8 +1,8 @@
 """Unions: members must be told apart in the program and on the wire, or the type is refused.
 
-What a member writes is plain where that says which member it is. Where it does not, members that have a tagged form (dates, tuples,
-sets, decimals, ...) use it. Records are told apart by a `Literal` field or by fields that only one of them requires. Members whose
-instances are their own plain form can share anything, since reading them changes nothing.
+What a member writes is plain where that says which member it is. Where it does not, members that have a tagged form (dates,
+tuples, sets, decimals, ...) use it. Records are told apart by a `Literal` field or by fields that only one of them requires.
+Members whose instances are their own plain form can share anything, since reading them changes nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def either(name: str, shapes: tuple[Shape, ...]) -> Shape:
         for other in tagged[index + 1 :]:
             if _clash(one, other):
                 raise UsageError(
-                    f"got {name}, expected members that can be told apart: {one.name} and {other.name} look the same on the wire"
+                    f"got {name}, expected members that can be told apart: {one.name} and {other.name} look alike on the wire"
                 )
     return tagged[0] if len(tagged) == 1 else Either(name, tuple(tagged))
 
@@ -66,7 +66,7 @@ def as_key(shape: Shape) -> Shape:
         return attrs.evolve(shape, items=tuple(as_key(item) for item in shape.items), tagged=True)
     if isinstance(shape, Anything | Scalar | Text | Choice):
         return shape
-    raise UsageError(f"got {shape.name} as the type of the keys of a dict, expected texts, numbers, enums, dates or tuples of these")
+    raise UsageError(f"got {shape.name} as the keys of a dict, expected texts, numbers, enums, dates or tuples of these")
 
 
 def discriminator(records: tuple[Record, ...]) -> Callable[[Mapping[str, Any]], int]:

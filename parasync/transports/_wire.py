@@ -1,0 +1,280 @@
+"""Requests, answers and probes as bytes: arrays that begin with a format number, read back strictly.
+
+Every field has a type and a range, and writers are held to the same as readers. Envelopes inside an answer travel as frames, so
+that their own checksums cover them; the place in the answer stands for the key there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from parasync.codec import HEADER_BYTES_MAX, Codec, meta_bytes
+from parasync.errors import DecodeError, EncodeError, UsageError
+from parasync.protocol import (
+    ABSENT_OBJECT,
+    ASK_KEYS_MAX,
+    EPOCH_MAX,
+    PAGE_KEYS_MAX,
+    REASON_CHARS_MAX,
+    SAME,
+    UNANSWERED,
+    Absent,
+    Answer,
+    Ask,
+    EncodedBody,
+    Envelope,
+    KeyPage,
+    Kind,
+    ListKeys,
+    Outcome,
+    Probe,
+    ProbeReply,
+    Put,
+    Refusal,
+    Request,
+    Response,
+    Same,
+    SchemaVersion,
+    Unanswered,
+    Written,
+    check_topic,
+    parse_key,
+)
+from parasync.transports._wire_fields import (
+    COUNT_MAX,
+    WIRE_FORMAT,
+    body_of,
+    fields_of,
+    flag,
+    integer,
+    items,
+    keys_of,
+    meta_of,
+    optional,
+    position_of,
+    seconds,
+    text,
+    version_of,
+)
+
+ANSWER_BYTES: Final = 80
+"""What an answer takes at most beside its outcomes, in bytes."""
+IDEMPOTENCY_CHARS_MAX: Final = 256
+"""The longest idempotency key; a longer one is refused by writer and reader."""
+NAME_CHARS_MAX: Final = 64
+"""The longest name of an error, and the longest identity of who probes; a longer one is refused by writer and reader."""
+
+T = TypeVar("T")
+_REFUSED, _ANSWERED, _LISTED, _WRITTEN = range(4)
+_OUTCOMES: Final[dict[int, Outcome]] = {0: SAME, 1: ABSENT_OBJECT, 2: UNANSWERED}
+_CODES: Final = {Same: 0, Absent: 1, Unanswered: 2}
+
+
+def encode_request(request: Request, codec: Codec) -> bytes:
+    """The bytes of a request, to be sent under its `verb`.
+
+    Raises:
+        EncodeError: a field is out of range, or the request is too large.
+    """
+    fields: list[Any]
+    if isinstance(request, Ask):
+        positions = [None if held is None else [*held.version, held.checksum] for held in request.positions]
+        fields = [WIRE_FORMAT, request.epoch, list(request.keys), positions]
+    elif isinstance(request, ListKeys):
+        fields = [WIRE_FORMAT, request.prefix, request.after, request.limit]
+    else:
+        body = None if request.body is None else bytes(request.body)
+        expected = None if request.expected is None else [*request.expected]
+        meta = dict(request.meta)
+        fields = [WIRE_FORMAT, request.key, body, request.schema_version, expected, request.idempotency_key, meta]
+    return _written(fields, partial(_request, request.verb), codec)
+
+
+def decode_request(verb: str, data: bytes, codec: Codec) -> Request:
+    """The request that came under a verb.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    return _read(data, partial(_request, verb), codec)
+
+
+def encode_response(response: Response, codec: Codec) -> bytes:
+    """The bytes of an answer.
+
+    Raises:
+        EncodeError: a field is out of range, or the answer is too large.
+    """
+    fields: list[Any]
+    if isinstance(response, Answer):
+        outcomes = [_outcome(index, outcome, codec) for index, outcome in enumerate(response.outcomes)]
+        head = [response.epoch, response.beat, float(response.uptime_s), [*response.floor], response.history_epoch]
+        fields = [WIRE_FORMAT, _ANSWERED, *head, outcomes]
+    elif isinstance(response, KeyPage):
+        versions = [[*held] for held in response.versions]
+        fields = [WIRE_FORMAT, _LISTED, response.epoch, list(response.keys), versions, response.more]
+    elif isinstance(response, Written):
+        fields = [WIRE_FORMAT, _WRITTEN, [*response.version]]
+    else:
+        current = None if response.current is None else [*response.current]
+        fields = [WIRE_FORMAT, _REFUSED, response.error, response.reason[:REASON_CHARS_MAX], current]
+    return _written(fields, _answer_head if isinstance(response, Answer) else partial(_response, codec, None), codec)
+
+
+def decode_response(request: Request, data: bytes, codec: Codec) -> Response:
+    """The answer to a request.
+
+    Raises:
+        DecodeError: it is none, or one to another kind of request.
+    """
+    return _read(data, partial(_response, codec, request), codec)
+
+
+def encode_probe(probe: Probe, codec: Codec) -> bytes:
+    """The bytes of a probe.
+
+    Raises:
+        EncodeError: a field is out of range.
+    """
+    return _written([WIRE_FORMAT, probe.topic, probe.epoch, probe.serving, probe.sender], _probe, codec)
+
+
+def decode_probe(data: bytes, codec: Codec) -> Probe:
+    """The probe that came in.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    return _read(data, _probe, codec)
+
+
+def encode_probe_reply(reply: ProbeReply, codec: Codec) -> bytes:
+    """The bytes of a reply to a probe.
+
+    Raises:
+        EncodeError: a field is out of range.
+    """
+    return _written([WIRE_FORMAT, reply.epoch, reply.serving], _probe_reply, codec)
+
+
+def decode_probe_reply(data: bytes, codec: Codec) -> ProbeReply:
+    """The reply to a probe.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    return _read(data, _probe_reply, codec)
+
+
+def outcome_bytes(outcome: Outcome, codec: Codec) -> int:
+    """How many bytes an outcome adds to an answer, at most; the rest takes `ANSWER_BYTES`, all `codec.frame_bytes_max`.
+
+    Raises:
+        EncodeError: an envelope cannot be encoded.
+    """
+    if not isinstance(outcome, Envelope):
+        return 1
+    body = outcome.value if isinstance(outcome.value, EncodedBody) else outcome.body
+    if body is None and outcome.kind is Kind.STATE:
+        return len(codec.encode_frame("", outcome)) + 5
+    return HEADER_BYTES_MAX + len(body or b"") + meta_bytes(outcome.meta) + 5
+
+
+def _outcome(index: int, outcome: Outcome, codec: Codec) -> int | bytes:
+    return codec.encode_frame(str(index), outcome) if isinstance(outcome, Envelope) else _CODES[type(outcome)]
+
+
+def _written(fields: list[Any], read: Callable[[Any], object], codec: Codec) -> bytes:
+    reason = ""
+    try:
+        read(fields)
+    except (DecodeError, UsageError) as error:
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001  # fields can hold anything
+        reason = f"got a field of a wrong type ({type(error).__name__})"
+    if reason:
+        raise EncodeError(f"got a message that cannot be sent: {reason}")
+    return codec.encode_message(fields)
+
+
+def _read(data: bytes, read: Callable[[Any], T], codec: Codec) -> T:
+    fields = codec.decode_message(data)
+    reason = "got a malformed message"
+    try:
+        return read(fields)
+    except (DecodeError, UsageError) as error:
+        reason = str(error)
+    except Exception:  # noqa: BLE001, S110  # fields can hold anything
+        pass
+    raise DecodeError(reason)
+
+
+def _request(verb: str, fields: Any) -> Request:
+    if verb == Ask.verb:
+        epoch, keys, positions = fields_of(fields, 3)
+        asked = keys_of(keys, ASK_KEYS_MAX)
+        at = tuple(optional(held, position_of) for held in items(positions, ASK_KEYS_MAX))
+        if len(asked) != len(at):
+            raise DecodeError("got an ask with other than one position for each key")
+        return Ask(integer(epoch, EPOCH_MAX), asked, at)
+    if verb == ListKeys.verb:
+        prefix, after, limit = fields_of(fields, 3)
+        return ListKeys(text(prefix), text(after), integer(limit, PAGE_KEYS_MAX, 1))
+    if verb == Put.verb:
+        key, body, schema_version, expected, idempotency_key, meta = fields_of(fields, 6)
+        parse_key(key)
+        SchemaVersion.parse(schema_version)
+        idempotent = optional(idempotency_key, lambda named: text(named, IDEMPOTENCY_CHARS_MAX))
+        return Put(key, optional(body, body_of), schema_version, optional(expected, version_of), idempotent, meta_of(meta))
+    raise DecodeError("got a request of an unknown kind")
+
+
+def _response(codec: Codec, request: Request | None, fields: Any) -> Response:
+    kind = integer(fields[1], _WRITTEN)
+    if kind == _REFUSED:
+        _, error, reason, current = fields_of(fields, 4)
+        return Refusal(text(error, NAME_CHARS_MAX), text(reason, REASON_CHARS_MAX), optional(current, version_of))
+    if kind == _ANSWERED and isinstance(request, Ask):
+        answer = _answer_head(fields)
+        answer.outcomes = tuple(_found(index, outcome, codec) for index, outcome in enumerate(fields[-1]))
+        if len(answer.outcomes) != len(request.keys):
+            raise DecodeError("got an answer with other than one outcome for each key")
+        return answer
+    if kind == _LISTED and (request is None or isinstance(request, ListKeys)):
+        _, epoch, keys, versions, more = fields_of(fields, 5)
+        listed = keys_of(keys, PAGE_KEYS_MAX)
+        held = tuple(map(version_of, items(versions, PAGE_KEYS_MAX)))
+        if len(listed) != len(held):
+            raise DecodeError("got a page with other than one version for each key")
+        return KeyPage(integer(epoch, EPOCH_MAX), listed, held, flag(more))
+    if kind == _WRITTEN and (request is None or isinstance(request, Put)):
+        _, version = fields_of(fields, 2)
+        return Written(version_of(version))
+    raise DecodeError("got an answer to another kind of request")
+
+
+def _answer_head(fields: Any) -> Answer:
+    """An answer without its outcomes."""
+    _, epoch, beat, uptime_s, floor, history_epoch, outcomes = fields_of(fields, 7)
+    items(outcomes, ASK_KEYS_MAX)
+    epochs = integer(epoch, EPOCH_MAX), integer(history_epoch, EPOCH_MAX)
+    return Answer(epochs[0], integer(beat, COUNT_MAX), seconds(uptime_s), version_of(floor), epochs[1], ())
+
+
+def _probe(fields: Any) -> Probe:
+    topic, epoch, serving, sender = fields_of(fields, 4)
+    check_topic(topic)
+    return Probe(topic, integer(epoch, EPOCH_MAX), flag(serving), text(sender, NAME_CHARS_MAX))
+
+
+def _probe_reply(fields: Any) -> ProbeReply:
+    epoch, serving = fields_of(fields, 2)
+    return ProbeReply(integer(epoch, EPOCH_MAX), flag(serving))
+
+
+def _found(index: int, outcome: Any, codec: Codec) -> Outcome:
+    if type(outcome) is bytes:
+        return codec.decode_frame(str(index), outcome)
+    return _OUTCOMES[integer(outcome, len(_OUTCOMES) - 1)]
