@@ -201,6 +201,8 @@ class Replica(Generic[T]):
         if conflicts == self.conflicts and self._proves(position, epoch):
             self.proven_s = max(self.proven_s, asked_s)
             self.needs_closed = max(self.needs_closed, asked.needs)
+        elif not self.need_open:
+            self.need_raised("an answer did not confirm what is shown")
         self._settle()
         return changed
 
@@ -251,8 +253,8 @@ class Replica(Generic[T]):
         return True
 
     def _apply(self, envelope: Envelope[Any], value: Any) -> None:
-        # An object that was never written has sequence 0: what comes after it is its beginning, and no other life of it.
-        if self.held is not None and self.held.epoch != envelope.epoch and self.held.sequence:
+        # An object that was never written has sequence 0, and belongs to no life.
+        if self.held is not None and self.held.epoch != envelope.epoch and self.held.sequence and envelope.sequence:
             self.resets += 1
         self.applied += 1
         self._hold(envelope, value)

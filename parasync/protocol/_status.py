@@ -37,7 +37,7 @@ def status_of(replica: Replica[Any], now_s: float) -> Status:
     if replica.closed:
         return Status.CLOSED
     if replica.held is None:
-        asking = replica.need_open and replica.askable and replica.failed is None and replica.refused is None
+        asking = replica.askable and replica.failed is None and not replica.needs_closed
         return Status.REFETCHING if asking else Status.STALE
     if replica.refused is not None:
         return Status.SKEW
