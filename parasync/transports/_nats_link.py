@@ -12,6 +12,7 @@ import attrs
 from nats.aio.client import Client, RawCredentials
 
 from parasync.errors import ConnectError
+from parasync.transports._fanout import report
 from parasync.transports._nats_diagnosis import diagnosed
 from parasync.transports._nats_socket import Address, Socket
 
@@ -73,7 +74,10 @@ class DirectClient(Client):
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         sink = self.sinks.get(sid)
         if sink is not None:
-            sink(subject, reply, data, headers)
+            try:
+                sink(subject, reply, data, headers)
+            except Exception as error:  # noqa: BLE001 -- a sink raises nothing, but if one did, the read loop would end
+                report("the sink of", subject.decode("utf-8", "replace"), error)
 
 
 async def direct_works() -> bool:

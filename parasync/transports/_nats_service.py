@@ -15,9 +15,10 @@ from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 from parasync.codec import Codec
-from parasync.errors import ClosedError, EncodeError, InvalidKeyError, ParasyncError, TransportError
-from parasync.protocol import Ask, ListKeys, Probe, Put, Response
+from parasync.errors import ClosedError, DecodeError, EncodeError, InvalidKeyError, ParasyncError, TransportError
+from parasync.protocol import Ask, ListKeys, Put, Response
 from parasync.transports._answering import Desk, refusal, replied
+from parasync.transports._fanout import report
 from parasync.transports._nats_wire import Line, Wire
 from parasync.transports._protocol import ProbeResponder, Responder
 from parasync.transports._subjects import SubjectMap
@@ -177,12 +178,16 @@ class ProbeDesk(NamedTuple):
 
     def _received(self, _: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         try:
-            probe: Probe = decode_probe(data, self.codec)
-        except ParasyncError:
+            probe = decode_probe(data, self.codec)
+        except DecodeError:
             return
         answer = replied(self.topic, self.responder, probe)
-        if answer is not None and is_inbox(reply, self.subjects):
+        if answer is None or not is_inbox(reply, self.subjects):
+            return
+        try:
             self.wire.publish(reply, encode_probe_reply(answer, self.codec))
+        except EncodeError as error:
+            report("the probe responder of", self.topic, error)
 
 
 def is_inbox(reply: bytes, subjects: SubjectMap) -> bool:
