@@ -1,0 +1,212 @@
+"""What is said on a bus, in the order in which it was said: subscriptions, publishes and requests, across connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+from nats.aio.msg import Msg
+
+from parasync.errors import AskTimeoutError
+from parasync.transports._nats_link import Link, Sink
+from parasync.transports._outbox import Outbox
+
+BATCH_BYTES: Final = 64 * 1024
+"""How much is written at a time, in bytes; then the network decides when to go on, and what waits meanwhile conflates."""
+
+
+class Line:
+    """One subscription on the bus. `waiting` tells that it was not announced on this connection yet."""
+
+    __slots__ = ("open", "queue", "sid", "sink", "subject", "waiting")
+
+    def __init__(self, sid: int, subject: str, queue: str, sink: Sink) -> None:
+        self.sid = sid
+        self.subject = subject
+        self.queue = queue
+        self.sink = sink
+        self.open = True
+        self.waiting = True
+
+
+class _End(NamedTuple):
+    sid: int
+
+
+class Wire:
+    """Sends in order while there is a connection, and subscribes anew on each. Used in one loop only.
+
+    Args:
+        outbox: what waits to be sent.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.link: Link | None = None
+        self._outbox = outbox
+        self._lines: dict[int, Line] = {}
+        self._sids = count(1)
+        self._wake = asyncio.Event()
+        self._sender: asyncio.Task[None] | None = None
+        # The subscriptions of the client, where it receives by its callbacks.
+        self._subscribed: dict[int, Any] = {}
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """All open subscriptions."""
+        return tuple(self._lines.values())
+
+    def attach(self, link: Link) -> None:
+        """Use a new connection: subscribe everything that was subscribed on the last one, then go on sending."""
+        self.link = link
+        again = [line for line in self._lines.values() if not line.waiting]
+        for line in again:
+            line.waiting = True
+        self._outbox.lead(again)
+        self._wake.set()
+        self._sender = asyncio.get_running_loop().create_task(self._send(link), name="send to a NATS server")
+
+    def detach(self) -> None:
+        """The connection is gone: requests and answers that waited go with it, publishes stay."""
+        self.link = None
+        if self._sender is not None:
+            self._sender.cancel()
+            self._sender = None
+        self._subscribed.clear()
+        self._outbox.discard(bytes)
+        self._outbox.discard(_End)
+
+    def open(self, subject: str, sink: Sink, queue: str = "") -> Line:
+        """Subscribe; the server learns it before anything that is sent from now on."""
+        line = Line(next(self._sids), subject, queue, sink)
+        self._lines[line.sid] = line
+        self._outbox.command(line)
+        self._wake.set()
+        return line
+
+    def shut(self, line: Line) -> None:
+        """Unsubscribe; nothing reaches the sink from now on. Idempotent."""
+        line.open = False
+        if self._lines.pop(line.sid, None) is None:
+            return
+        if self.link is not None:
+            self.link.sinks.pop(line.sid, None)
+            if not line.waiting:
+                self._outbox.command(_End(line.sid))
+                self._wake.set()
+
+    def publish(self, subject: bytes, data: bytes, reply: bytes = b"", headers: bytes = b"") -> None:
+        """Send a message that must not be conflated, if there is a connection now."""
+        if self.link is None:
+            return
+        if headers:
+            message = b"HPUB %b %b%d %d\r\n%b%b\r\n" % (
+                subject,
+                reply + b" " if reply else b"",
+                len(headers),
+                len(headers) + len(data),
+                headers,
+                data,
+            )
+        else:
+            message = b"PUB %b %b%d\r\n%b\r\n" % (subject, reply + b" " if reply else b"", len(data), data)
+        self._outbox.command(message)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Send what was put into the outbox."""
+        self._wake.set()
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait until the server has processed everything that was put into the outbox before.
+
+        Raises:
+            AskTimeoutError: that took longer than `timeout_s` seconds.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    sent: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+                    self._outbox.command(sent)
+                    self._wake.set()
+                    link = await sent
+                    if await link.ping():
+                        return
+        except TimeoutError:
+            raise AskTimeoutError(f"the server did not confirm what was published within {timeout_s:g} s", timeout_s) from None
+
+    async def _send(self, link: Link) -> None:
+        write = self._write if link.direct else self._write_by_callbacks
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while batch := self._outbox.take(BATCH_BYTES, link.payload_bytes_max):
+                    await write(link, batch)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, this connection cannot be trusted any more
+            link.lose(f"sending failed ({type(error).__name__})")
+
+    async def _write(self, link: Link, batch: list[Any]) -> None:
+        parts: list[bytes] = []
+        sent: list[asyncio.Future[Link]] = []
+        for item in batch:
+            if type(item) is bytes:
+                parts.append(item)
+            elif type(item) is Line:
+                item.waiting = False
+                if item.open:
+                    link.sinks[item.sid] = item.sink
+                    parts.append(f"SUB {item.subject} {item.queue} {item.sid}\r\n".encode())
+            elif type(item) is _End:
+                parts.append(b"UNSUB %d\r\n" % item.sid)
+            else:
+                sent.append(item)
+        link.socket.write(b"".join(parts))
+        for future in sent:
+            if not future.done():
+                future.set_result(link)
+        await link.socket.drain()  # type: ignore[no-untyped-call]
+
+    async def _write_by_callbacks(self, link: Link, batch: list[Any]) -> None:
+        rest = deque(batch)
+        try:
+            while rest:
+                await self._say_by_callbacks(link, rest[0])
+                rest.popleft()
+        finally:
+            # Cut short: what was not said here is said first on the next connection.
+            self._outbox.lead([item for item in rest if type(item) not in {bytes, _End}])
+
+    async def _say_by_callbacks(self, link: Link, item: Any) -> None:
+        if type(item) is Line:
+            if item.open:
+                self._subscribed[item.sid] = await link.client.subscribe(item.subject, item.queue, _callback(item))
+            item.waiting = False
+        elif type(item) is _End:
+            subscription = self._subscribed.pop(item.sid, None)
+            if subscription is not None:
+                await subscription.unsubscribe()
+        else:
+            await self._write(link, [item])
+            return
+        # The client writes its commands later than we do; what follows must not overtake them.
+        while link.client.pending_data_size and await link.ping():
+            pass
+
+
+def _callback(line: Line) -> Callable[[Msg], Any]:
+    async def received(message: Msg) -> None:
+        if line.open:
+            line.sink(message.subject.encode(), message.reply.encode(), message.data, _raw_headers(message.headers))
+
+    return received
+
+
+def _raw_headers(headers: Mapping[str, str] | None) -> bytes | None:
+    if not headers:
+        return None
+    rest = "".join([f"{name}: {value}\r\n" for name, value in headers.items() if name != "Status"])
+    status = f" {headers['Status']}" if "Status" in headers else ""
+    return f"NATS/1.0{status}\r\n{rest}\r\n".encode()
