@@ -65,6 +65,8 @@ def amount(value: float) -> str:
 
 def limit_table(part: str) -> str:
     found = [limit for limit in limits() if limit.part == part]
+    if not found:
+        return "None of its own."
     lines = ["| name | value | |", "| --- | --- | --- |"]
     return "\n".join([*lines, *(f"| `{limit.name}` | {amount(limit.value)} | {limit.text} |" for limit in found)])
 
