@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from msgpack import Packer, unpackb
@@ -26,12 +27,32 @@ HEADER_BYTES_MAX: Final = 64
 """No frame is longer than this, its body, and its `meta` (its texts, and 6 bytes an entry)."""
 
 _FIELDS: Final = 9
+_HEAD: Final = bytes([0x90 + _FIELDS])
+_CRC: Final = b"\xce"
+# Python 3.11 takes longer to find a member in an enum than to compare a dozen numbers.
+_STATE: Final = Kind.STATE
+_TOMBSTONE: Final = Kind.TOMBSTONE
 _PACKERS: Final[list[Packer]] = []
 
 
 def body_checksum(kind: Kind, schema_version: str, body: bytes) -> int:
-    """The checksum of a version: CRC-32 of the body, seeded with that of kind and schema version. Stable for ever."""
-    return zlib.crc32(body, zlib.crc32(f"{int(kind)} {schema_version}".encode()))
+    """The checksum of a version: CRC-32 of the body, seeded with that of kind and schema version. Stable for ever.
+
+    Raises:
+        InvalidVersionError: the schema version does not follow the grammar.
+    """
+    return zlib.crc32(body, _body_seed(kind, schema_version))
+
+
+@lru_cache(maxsize=1024)
+def _body_seed(kind: int, schema_version: str) -> int:
+    SchemaVersion.parse(schema_version)
+    return zlib.crc32(f"{int(kind)} {schema_version}".encode())
+
+
+@lru_cache(maxsize=65_536)
+def _key_seed(key: str) -> int:
+    return zlib.crc32(key.encode())
 
 
 def meta_bytes(meta: Mapping[str, str]) -> int:
@@ -50,94 +71,93 @@ def meta_fits(meta: Mapping[Any, Any]) -> bool:
 
 
 def write_frame(key: str, envelope: Envelope[Any], body: bytes) -> bytes:
-    """The frame of an envelope with this body.
+    """The frame of an envelope with this body, empty for a tombstone.
 
     Raises:
         EncodeError: a field is out of range.
     """
-    _check_header(envelope)
+    kind, epoch, sequence, after = envelope.kind, envelope.epoch, envelope.sequence, envelope.after
+    schema_version, meta = envelope.schema_version, envelope.meta
+    if not (
+        type(epoch) is int
+        and 0 <= epoch <= EPOCH_MAX
+        and type(sequence) is int
+        and 1 <= sequence <= SEQUENCE_MAX
+        and (after is None or (type(after) is int and 0 <= after < sequence))
+        and _is_schema(schema_version)
+        and (meta is NO_META or meta_fits(meta))
+    ):
+        raise EncodeError(_problem(envelope))
     try:
         packer = _PACKERS.pop()
     except IndexError:
         packer = Packer(buf_size=16_384)
-    after = envelope.after
-    if after == envelope.sequence - 1:
-        after = None
-    meta = dict(envelope.meta) if envelope.meta else {}
-    head = packer.pack(
-        (FORMAT, int(envelope.kind), envelope.epoch, envelope.sequence, after, envelope.schema_version, body, meta)
-    )
+    before = None if after == sequence - 1 else after
+    fields = (FORMAT, 1 if kind is _TOMBSTONE else 0, epoch, sequence, before, schema_version, body, dict(meta) if meta else {})
+    frame: bytes = _HEAD + packer.pack(fields)[1:] + _CRC
     _PACKERS.append(packer)
-    frame: bytes = b"\x99" + head[1:]
-    return frame + b"\xce" + zlib.crc32(frame, zlib.crc32(key.encode())).to_bytes(4, "big")
+    return frame + zlib.crc32(frame, _key_seed(key)).to_bytes(4, "big")
 
 
-def read_frame(key: str, frame: bytes) -> list[Any]:
-    """The fields of a frame, each of the right type and in its range.
+def read_frame(key: str, frame: bytes) -> Envelope[EncodedBody | None]:
+    """The envelope that a frame of this key holds.
 
     Raises:
-        DecodeError: it is no frame of this key, or corrupt.
+        DecodeError: it is no frame of this key, or corrupt, or a field is out of range.
         Exception: whatever a malformed frame leads to; the caller makes a `DecodeError` of it.
     """
     if frame[0] != 0x90 + _FIELDS or frame[-5] != 0xCE:
         raise DecodeError(f"got something else than a frame, expected an array of {_FIELDS} fields")
-    if zlib.crc32(frame[:-5], zlib.crc32(key.encode())) != int.from_bytes(frame[-4:], "big"):
-        raise DecodeError("got a frame with a wrong checksum: corrupt, or of another key")
     # The hook sees each array as it ends: one inside another is refused before more is allocated.
-    fields: list[Any] = unpackb(
-        frame, list_hook=_checked, max_array_len=_FIELDS, max_map_len=META_ENTRIES_MAX, max_ext_len=0, strict_map_key=True
+    _, kind, epoch, sequence, after, schema_version, body, meta, crc = unpackb(
+        frame, list_hook=_checked, max_array_len=_FIELDS, max_map_len=META_ENTRIES_MAX, max_ext_len=0
     )
-    return fields
+    if zlib.crc32(frame[:-4], _key_seed(key)) != crc:
+        raise DecodeError("got a frame with a wrong checksum: corrupt, or of another key")
+    checksum = zlib.crc32(body, _body_seed(kind, schema_version))
+    if kind:
+        return Envelope(None, schema_version, sequence, epoch, after, _TOMBSTONE, meta or NO_META, checksum)
+    value = EncodedBody(body)
+    return Envelope(value, schema_version, sequence, epoch, after, _STATE, meta or NO_META, checksum, value)
 
 
 def _checked(fields: list[Any]) -> list[Any]:
     format_, kind, epoch, sequence, after, schema_version, body, meta, _ = fields
     if type(format_) is not int or format_ != FORMAT:
         raise DecodeError(f"got a frame of an unknown format, expected format {FORMAT}")
-    if type(kind) is not int or not 0 <= kind <= 1:
-        raise DecodeError("got a frame of an unknown kind")
-    if type(epoch) is not int or not 0 <= epoch <= EPOCH_MAX:
-        raise DecodeError("got a frame with an epoch out of range")
-    if type(sequence) is not int or not 1 <= sequence <= SEQUENCE_MAX:
-        raise DecodeError("got a frame with a sequence out of range")
-    if after is not None and (type(after) is not int or not 0 <= after < sequence):
-        raise DecodeError("got a frame with an `after` out of range")
-    if type(body) is not bytes or bool(body) is bool(kind):
-        raise DecodeError("got a frame whose body does not fit its kind")
-    if type(meta) is not dict or (meta and not meta_fits(meta)):
-        raise DecodeError("got a frame whose meta is too large or holds more than texts")
-    SchemaVersion.parse(schema_version)
-    return fields
+    if (
+        type(kind) is int
+        and type(epoch) is int
+        and type(sequence) is int
+        and type(schema_version) is str
+        and type(body) is bytes
+        and type(meta) is dict
+        and 0 <= kind <= 1
+        and 0 <= epoch <= EPOCH_MAX
+        and 1 <= sequence <= SEQUENCE_MAX
+        and (after is None or (type(after) is int and 0 <= after < sequence))
+        and bool(body) is not bool(kind)
+        and (not meta or meta_fits(meta))
+    ):
+        return fields
+    raise DecodeError("got a frame with a field of a wrong type or out of range")
 
 
-def _check_header(envelope: Envelope[Any]) -> None:
-    """Refuse whatever a reader would refuse."""
-    sequence, after, meta = envelope.sequence, envelope.after, envelope.meta
-    if type(envelope.epoch) is not int or not 0 <= envelope.epoch <= EPOCH_MAX:
-        raise EncodeError(f"got an epoch out of range, expected an int from 0 to {EPOCH_MAX}")
-    if type(sequence) is not int or not 1 <= sequence <= SEQUENCE_MAX:
-        raise EncodeError(f"got a sequence out of range, expected an int from 1 to {SEQUENCE_MAX}")
-    if after is not None and (type(after) is not int or not 0 <= after < sequence):
-        raise EncodeError("got an `after` out of range, expected None or an int from 0 to below the sequence")
-    if meta is not NO_META and meta and not meta_fits(meta):
-        raise EncodeError(
-            f"got a meta that does not fit, expected at most {META_ENTRIES_MAX} texts by name, {META_BYTES_MAX} bytes in all"
-        )
-    reason = ""
+def _is_schema(schema_version: Any) -> bool:
     try:
-        SchemaVersion.parse(envelope.schema_version)
-    except InvalidVersionError as error:
-        reason = str(error)
-    if reason:
-        raise EncodeError(reason)
+        _body_seed(0, schema_version)
+    except (InvalidVersionError, TypeError):
+        return False
+    return True
 
 
-def opened(fields: list[Any]) -> Envelope[EncodedBody | None]:
-    """The envelope of checked fields."""
-    _, kind, epoch, sequence, after, schema_version, body, meta, _ = fields
-    checksum = zlib.crc32(body, zlib.crc32(f"{kind} {schema_version}".encode()))
-    value = None if kind else EncodedBody(body)
-    return Envelope(value, schema_version, sequence, epoch, after, _KINDS[kind], meta or NO_META, checksum, value)
-
-
-_KINDS: Final = (Kind.STATE, Kind.TOMBSTONE)
+def _problem(envelope: Envelope[Any]) -> str:
+    if type(envelope.epoch) is not int or not 0 <= envelope.epoch <= EPOCH_MAX:
+        return f"got an epoch out of range, expected an int from 0 to {EPOCH_MAX}"
+    if type(envelope.sequence) is not int or not 1 <= envelope.sequence <= SEQUENCE_MAX:
+        return f"got a sequence out of range, expected an int from 1 to {SEQUENCE_MAX}"
+    if not _is_schema(envelope.schema_version):
+        return 'got a malformed schema version, expected one like "2.1": major, dot, minor'
+    if not meta_fits(envelope.meta):
+        return f"got a meta that does not fit, expected at most {META_ENTRIES_MAX} texts by name, {META_BYTES_MAX} bytes in all"
+    return "got an `after` out of range, expected None or an int from 0 to below the sequence"

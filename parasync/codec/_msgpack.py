@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from msgpack import ExtType, Packer, unpackb
 
 from parasync.codec._fast import FastType, fast_type, is_available
-from parasync.codec._frame import META_BYTES_MAX, META_ENTRIES_MAX, opened, read_frame, write_frame
+from parasync.codec._frame import META_BYTES_MAX, META_ENTRIES_MAX, read_frame, write_frame
 from parasync.codec._limits import check_limits
 from parasync.codec._tags import NESTED, tagged, untagged
 from parasync.errors import DecodeError, EncodeError, UsageError
@@ -28,8 +28,11 @@ ELEMENTS_MAX: Final = 100_000
 """The most values in one body or message, those in containers included; more are refused by writer and reader."""
 EPOCH_AHEAD_MAX_S: Final = 86_400
 """How far ahead of the wall clock, in seconds, an epoch may have begun; a frame from further ahead is malformed."""
+FRAME_BYTES_MIN: Final = 18
+"""The shortest frame: a tombstone with small numbers."""
 
 _EPOCH_TIME_SHIFT: Final = 20
+_STATE: Final = Kind.STATE
 _EXTENSIONS: Final = bytes([0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8])
 _PACKERS: Final[list[Packer]] = []
 
@@ -91,20 +94,21 @@ class MsgpackCodec:
 
     def decode_body(self, body: bytes) -> Any:
         """See `Codec.decode_body`."""
-        return self._decoded(body, self.body_bytes_max)
+        return _decoded(body, self.body_bytes_max, self.depth_max, self.elements_max)
 
     def encode_message(self, plain: object) -> bytes:
         """See `Codec.encode_message`."""
-        return self._encoded(plain, self.frame_bytes_max)
+        return self._encoded(plain, self._frame_bytes_max)
 
     def decode_message(self, data: bytes) -> Any:
         """See `Codec.decode_message`."""
-        return self._decoded(data, self.frame_bytes_max)
+        return _decoded(data, self._frame_bytes_max, self.depth_max, self.elements_max)
 
     def encode_frame(self, key: str, envelope: Envelope[Any]) -> bytes:
         """See `Codec.encode_frame`. A value that is not encoded yet is encoded by the gate of its class, or as plain data."""
         body: bytes
-        if envelope.kind is Kind.TOMBSTONE:
+        state = envelope.kind is _STATE
+        if not state:
             if envelope.value is not None:
                 raise EncodeError(f"got a tombstone with a {type(envelope.value).__name__} as value, expected None")
             body = b""
@@ -114,28 +118,28 @@ class MsgpackCodec:
             body = envelope.value
         else:
             body = encode_any(envelope.value, self)
-        if len(body) > self.body_bytes_max or (not body and envelope.kind is Kind.STATE):
+        if len(body) > self.body_bytes_max or (state and not body):
             raise EncodeError(f"got a body of {len(body)} bytes, expected 1 to {self.body_bytes_max}")
         return write_frame(key, envelope, body)
 
     def decode_frame(self, key: str, frame: bytes) -> Envelope[EncodedBody | None]:
         """See `Codec.decode_frame`."""
-        if not HEADER_BYTES_MIN <= len(frame) <= self.frame_bytes_max:
-            raise DecodeError(f"got a frame of {len(frame)} bytes, expected {HEADER_BYTES_MIN} to {self.frame_bytes_max}")
-        fields = None
+        if not FRAME_BYTES_MIN <= len(frame) <= self._frame_bytes_max:
+            raise DecodeError(f"got a frame of {len(frame)} bytes, expected {FRAME_BYTES_MIN} to {self._frame_bytes_max}")
+        envelope = None
         try:
-            fields = read_frame(key, frame)
+            envelope = read_frame(key, frame)
         except DecodeError:
             raise
         except Exception:  # noqa: BLE001, S110  # whatever a decoder raises on hostile bytes, they are malformed
             pass
-        if fields is None:
+        if envelope is None:
             raise DecodeError("got a malformed frame")
-        if len(fields[6]) > self.body_bytes_max:
-            raise DecodeError(f"got a body of {len(fields[6])} bytes, expected at most {self.body_bytes_max}")
-        if fields[2] >> _EPOCH_TIME_SHIFT > self._wall_clock() + EPOCH_AHEAD_MAX_S:
+        if len(frame) > self.body_bytes_max and len(envelope.value or b"") > self.body_bytes_max:
+            raise DecodeError(f"got a frame whose body is too long, expected at most {self.body_bytes_max} bytes")
+        if envelope.epoch >> _EPOCH_TIME_SHIFT > self._wall_clock() + EPOCH_AHEAD_MAX_S:
             raise DecodeError("got a frame from an epoch that begins more than a day ahead; check the clocks of both machines")
-        return opened(fields)
+        return envelope
 
     def typed_encoder(self, type_: type[T]) -> Callable[[T], EncodedBody | None] | None:
         """See `Codec.typed_encoder`."""
@@ -199,24 +203,21 @@ class MsgpackCodec:
             reason = f"got a value that cannot be encoded ({type(error).__name__})"
         raise EncodeError(reason)
 
-    def _decoded(self, data: bytes, bytes_max: int) -> Any:
-        if not 0 < len(data) <= bytes_max:
-            raise DecodeError(f"got {len(data)} bytes, expected 1 to {bytes_max}")
-        try:
-            check_limits(data, self.depth_max, self.elements_max, NESTED)
-            return _unpack(data)
-        except DecodeError:
-            raise
-        except Exception:  # noqa: BLE001, S110  # whatever a decoder raises on hostile bytes, they are malformed
-            pass
-        raise DecodeError("got malformed data, expected one msgpack value")
-
     def __repr__(self) -> str:
         return f"MsgpackCodec(frame_bytes_max={self.frame_bytes_max}, body_bytes_max={self.body_bytes_max}, fast={self._fast})"
 
 
-HEADER_BYTES_MIN: Final = 17
-"""The shortest frame: a tombstone with small numbers."""
+def _decoded(data: bytes, bytes_max: int, depth_max: int, elements_max: int) -> Any:
+    if not 0 < len(data) <= bytes_max:
+        raise DecodeError(f"got {len(data)} bytes, expected 1 to {bytes_max}")
+    try:
+        check_limits(data, depth_max, elements_max, NESTED)
+        return unpackb(data, ext_hook=_untag, strict_map_key=False, timestamp=3)
+    except DecodeError:
+        raise
+    except Exception:  # noqa: BLE001, S110  # whatever a decoder raises on hostile bytes, they are malformed
+        pass
+    raise DecodeError("got malformed data, expected one msgpack value")
 
 
 def _pack(plain: object) -> bytes:

@@ -6,6 +6,7 @@ each class is written and compiled, as attrs and cattrs do, which is several tim
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -28,8 +29,11 @@ from parasync.gate._shape import (
 FLOAT_INT_MAX: Final = 2**53
 """The largest integer, positive or negative, that is accepted where a float is declared: up to here the conversion is exact."""
 
+FAILURES: Final = (Exception, CancelledError)
+"""What user code may raise in a gate: it means a refusal. Nothing is awaited here, so no task is being cancelled."""
+
 Check: TypeAlias = Callable[[object], bool]
-"""Whether a value is a true instance, all of it. May raise where the value's own attributes do."""
+"""Whether a value is a true instance, all of it; never raises."""
 
 
 def compile_check(shape: Shape) -> Check:
@@ -41,7 +45,7 @@ class CheckCompiler:
     """Compiles the checks of one type; those of its parts are shared."""
 
     def __init__(self) -> None:
-        self._namespace: dict[str, object] = {"FLOAT_INT_MAX": FLOAT_INT_MAX}
+        self._namespace: dict[str, object] = {"FLOAT_INT_MAX": FLOAT_INT_MAX, "FAILURES": FAILURES}
         self._functions: dict[int, str] = {}
         self._shapes: list[Shape] = []
         self._variables = 0
@@ -58,7 +62,9 @@ class CheckCompiler:
         if name is None:
             name = self._functions[id(shape)] = f"check_{len(self._functions)}"
             self._shapes.append(shape)
-            lines = [f"def {name}(value):", *_indented(self._body(shape, "value")), "    return True"]
+            # `type` is looked up for every field: as an argument it is a local variable.
+            body = ["try:", *_indented(self._body(shape, "value")), "except FAILURES:", "    return False", "return True"]
+            lines = [f"def {name}(value, type=type):", *_indented(body)]
             # Only names that this compiler made up and positions of fields stand in the source, never data.
             exec(compile("\n".join(lines), "<check of parasync.gate>", "exec"), self._namespace)  # noqa: S102
         return name
@@ -97,7 +103,9 @@ class CheckCompiler:
         raise TypeError(f"no check for {type(shape).__name__}")
 
     def _part(self, shape: Shape, value: str) -> list[str]:
-        """Lines for a part: classes and recursions are calls of their own function."""
+        """Lines for a part: classes and recursions are calls of their own function, unless they are small."""
+        if isinstance(shape, Record) and all(isinstance(item, Scalar | Text | Anything) for item, _ in shape.fields.values()):
+            return self._record(shape, value)
         if isinstance(shape, Record | Recursive | Keyed) or (isinstance(shape, Fixed) and shape.fields):
             return _fail_if(f"not {self._function(shape)}({value})")
         return self._body(shape, value)
@@ -106,7 +114,7 @@ class CheckCompiler:
         if shape.type is type(None):
             return f"{value} is not None"
         if shape.type is float:
-            return f"type({value}) is not float and not (type({value}) is int and -FLOAT_INT_MAX <= {value} <= FLOAT_INT_MAX)"
+            return f"(type({value}) is not float and not (type({value}) is int and -FLOAT_INT_MAX <= {value} <= FLOAT_INT_MAX))"
         return self._not_exactly(shape.type, value)
 
     def _not_exactly(self, type_: type, value: str) -> str:
@@ -151,16 +159,19 @@ class CheckCompiler:
         return [*lines, *self._parts([(f"{value}.{name}", item) for name, (item, _) in shape.fields.items()])]
 
     def _parts(self, parts: list[tuple[str, Shape]]) -> list[str]:
-        lines = []
+        """Lines for the parts of one value, each given by the expression that reads it; the cheap ones come first."""
+        simple = [self._not_of(item, expression) for expression, item in parts if isinstance(item, Scalar | Text)]
+        lines = _fail_if(" or ".join(simple)) if simple else []
         for expression, item in parts:
-            part = self._variable()
-            lines += [f"{part} = {expression}", *self._part(item, part)]
+            if not isinstance(item, Scalar | Text | Anything):
+                part = self._variable()
+                lines += [f"{part} = {expression}", *self._part(item, part)]
         return lines
 
     def _either(self, shape: Either, value: str) -> list[str]:
         simple = [member for member in shape.members if isinstance(member, Scalar | Text)]
         others = [member for member in shape.members if not isinstance(member, Scalar | Text)]
-        tests = [f"({self._not_of(member, value)})" for member in simple]
+        tests = [self._not_of(member, value) for member in simple]
         if len(others) == 1:
             inner = self._part(others[0], value)
             return [f"if {' and '.join(tests)}:", *_indented(inner)] if tests and inner else inner

@@ -29,7 +29,7 @@ def record_attributes(cls: type) -> tuple[attrs.Attribute[Any], ...]:
     known: dict[str, dataclasses.Field[Any]] = getattr(cls, "__dataclass_fields__", {})
     kept = {field.name for field in dataclasses.fields(cls)}
     for name, field in known.items():
-        if name not in kept and "ClassVar" not in str(field.type):
+        if name not in kept and "_FIELD_INITVAR" in repr(field):
             raise UsageError(f"got {cls.__name__} with the InitVar {name}, expected fields that the instance keeps")
     described = {}
     for field in dataclasses.fields(cls):

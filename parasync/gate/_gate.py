@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from parasync.errors import EncodeError, InvalidTypeError, ParseError
 from parasync.gate._analysis import name_of, shape_of
-from parasync.gate._check import CheckCompiler
+from parasync.gate._check import FAILURES, CheckCompiler
 from parasync.gate._dump import DumpCompiler
 from parasync.gate._explain import Explainer
 from parasync.gate._parse import ParseCompiler
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FAILURES: Final = (Exception, CancelledError)
-"""What user code may raise in a gate: it means a refusal. Nothing is awaited here, so no task is being cancelled."""
 
 
 class Gate(Protocol[T]):
@@ -62,7 +59,7 @@ class Gate(Protocol[T]):
 class TypeGate(Generic[T]):
     """The gate of a type whose positions are all known; compiled once, see `gate_for`."""
 
-    __slots__ = ("_dump", "_explainer", "_structure", "check", "name", "shape", "type")
+    __slots__ = ("_dump", "_explainer", "_structure", "check", "name", "passes", "shape", "type")
 
     def __init__(self, type_: Any) -> None:
         shape = shape_of(type_)
@@ -72,15 +69,16 @@ class TypeGate(Generic[T]):
         self.type: Final = type_
         self.shape: Final[Shape] = shape
         self.check: Final = checks.check(shape)
+        self.passes: Final = self.check
         self._structure: Final = parsers.hook(shape)
         self._dump: Final = DumpCompiler(checks).dump(shape)
         self._explainer: Final = Explainer(shape, checks, parsers)
 
     def parse(self, value: object) -> T:
         """See `Gate.parse`."""
+        if self.check(value):
+            return value  # type: ignore[return-value]  # that is what the check says
         try:
-            if self.check(value):
-                return value  # type: ignore[return-value]  # that is what the check says
             return self._structure(value, None)  # type: ignore[no-any-return]
         except FAILURES:
             pass
@@ -109,11 +107,8 @@ class TypeGate(Generic[T]):
 
     def demand(self, value: object) -> None:
         """Raise `InvalidTypeError` unless the value is a true instance."""
-        try:
-            if self.check(value):
-                return
-        except FAILURES:
-            pass
+        if self.check(value):
+            return
         problems = self._explainer.problems(value, true=True)
         raise InvalidTypeError(_summary(f"got a value that is no {self.name}", problems), problems)
 

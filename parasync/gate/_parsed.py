@@ -11,7 +11,8 @@ from uuid import UUID
 
 from parasync.errors import EncodeError, InvalidTypeError, ParseError, UsageError
 from parasync.gate._analysis import name_of
-from parasync.gate._gate import FAILURES, TypeGate
+from parasync.gate._check import FAILURES
+from parasync.gate._gate import TypeGate
 from parasync.gate._shape import Anything
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class ParsedGate(Generic[T]):
 
     def parse(self, value: object) -> T:
         """See `Gate.parse`."""
-        if type(value) not in _PLAIN and self.check(value):
+        if self.passes(value):
             return value  # type: ignore[return-value]  # that is what the check says
         return self.parse_plain(value)
 
@@ -63,10 +64,16 @@ class ParsedGate(Generic[T]):
 
     def check(self, value: object) -> bool:
         """Whether a value is a true instance, as deeply as the type allows."""
+        if self._typed is not None:
+            return self._typed.check(value)
         try:
-            return isinstance(value, self._opaque) if self._typed is None else self._typed.check(value)
+            return isinstance(value, self._opaque)
         except FAILURES:
             return False
+
+    def passes(self, value: object) -> bool:
+        """Whether a value needs no parsing."""
+        return type(value) not in _PLAIN and self.check(value)
 
     def demand(self, value: object) -> None:
         """Raise `InvalidTypeError` unless the value is a true instance that the callable takes."""
