@@ -130,15 +130,29 @@ class Link:
             ConnectError: it did not work; the text says what to do. Nothing is left open.
         """
         timeout_s = self._options.connect_timeout_s
+        # As a task of its own, because the client's waits sometimes swallow a cancellation.
+        opening = asyncio.create_task(self._open(timeout_s), name="connect to a NATS server")
+        opening.add_done_callback(_ignore)
+        error: BaseException | None = TimeoutError()
         try:
-            async with asyncio.timeout(timeout_s):
-                await self.socket.open(self.address, timeout_s)
-                await self._handshake(timeout_s)
-        except BaseException as error:
-            await self.discard()
-            if isinstance(error, ConnectError) or not isinstance(error, Exception):
-                raise
-            raise ConnectError(f"{self.address}: {diagnosed(error, timeout_s)}") from None
+            await asyncio.wait((opening,), timeout=timeout_s)
+            if opening.done() and not opening.cancelled():
+                error = opening.exception()
+        finally:
+            if error is not None:
+                opening.cancel()
+                await self.discard()
+        if isinstance(error, ConnectError):
+            raise ConnectError(f"{self.address}: {error}")
+        if error is not None:
+            raise ConnectError(f"{self.address}: {diagnosed(error, timeout_s)}")
+
+    async def _open(self, timeout_s: float) -> None:
+        await self.socket.open(self.address, timeout_s)
+        if self.lost.done():
+            self.socket.abort()
+        else:
+            await self._handshake(timeout_s)
 
     async def _handshake(self, timeout_s: float) -> None:
         client = self.client

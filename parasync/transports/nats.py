@@ -83,6 +83,8 @@ class NatsTransport:
         direct: bool | None = None,
     ) -> None:
         servers = [parse_address(each) for each in ([url] if isinstance(url, str) else url)]
+        if nkey_seed is not None and not nkey_seed.startswith("SU"):
+            raise UsageError("got an nkey_seed that is none of a user, expected a text that begins with SU")
         options = LinkOptions(
             name=name, user=user, password=password, token=token, nkey_seed=nkey_seed, creds=creds,
             tls=tls, tls_hostname=tls_hostname, tls_handshake_first=tls_handshake_first,
