@@ -292,7 +292,7 @@ class Replica(Generic[T]):
     def _settle(self) -> None:
         """Find out whether the next contiguous live envelope can have no effect but to be applied."""
         held = self.held
-        plain = self.needs_raised == self.needs_closed and held is not None and self.refused is None and not self.provisional
+        plain = self.needs_raised == self.needs_closed and self.failed is None and self.refused is None and not self.provisional
         self.pace = self.read if plain and held is not None and held.epoch == self.current_epoch and not self.closed else None
         if not self.need_open:
             self.doubting = False

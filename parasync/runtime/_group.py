@@ -15,7 +15,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-from parasync.protocol import ABSENT, Backoff, Envelope, GapPolicy, Held, Reader, Replica, prepare_reading
+from parasync.protocol import (
+    ABSENT,
+    OTHER_CONTENT,
+    UNREAD,
+    Backoff,
+    Envelope,
+    GapPolicy,
+    Held,
+    Reader,
+    Replica,
+    Unreadable,
+    prepare_reading,
+)
 from parasync.runtime._views import Cause, Change, change_between, merge
 from parasync.transports._protocol import SyncTransport, Unsubscribe
 
@@ -116,41 +128,51 @@ class Group:
             return
         read = members[0].read
         reading = prepare_reading(members[0], envelope)
+        plain = reading is not UNREAD and reading is not OTHER_CONTENT and type(reading) is not Unreadable
         calls: list[Call] = []
-        shaken: list[Member[Any]] = []
-        again: list[Member[Any]] = []
-        # What the last replica that took all the rules came from and went to: those that stand where it stood, with the same
-        # reader, would go through the same rules to the same end. The group itself stands for "nobody yet".
+        later: list[Callable[[], object]] = []
+        # Replicas that can do nothing but apply the envelope share what comes of it, and from then on move in lockstep: who
+        # stands where the last one stood goes where that one went. The group itself stands for "nobody yet".
         before: object = self
         after: Held[Any] | None = None
         change: Change[Any] | None = None
         with self._lock:
             for member in self.members:
-                if member.held is before and member.pace is read:
-                    member.held = after
-                    member.applied += 1
-                    if member.listeners:
-                        change = change or change_between(before, after, "live")  # type: ignore[arg-type]  # set together
-                        _enlist(calls, member, change)
-                    continue
-                old = member.held
-                pace = member.pace
-                applied = member.live_received(envelope, reading) if member.read is read else None
-                if applied is None:
-                    again.append(member)
-                    continue
-                if pace is None or member.pace is None:
-                    shaken.append(member)
-                if applied and pace is read and member.pace is read and _follows(old, envelope):
-                    before, after, change = old, member.held, None
-                if applied and member.listeners:
-                    _enlist(calls, member, change_between(old, member.held, "live"))  # type: ignore[arg-type]  # applied
-        for member in shaken:
-            member.attend(True)
-        for member in again:
-            self.step(member, partial(member.live_received, envelope), envelope, "live")
+                held = member.held
+                if held is not before or member.pace is not read:
+                    if not plain or member.pace is not read or held is None or not held.precedes(envelope):
+                        if member.read is not read or not self._judge(member, envelope, reading, calls, later):
+                            later.append(partial(self.step, member, partial(member.live_received, envelope), envelope, "live"))
+                        continue
+                    before, after, change = held, after or Held(envelope, reading), None
+                member.held = after
+                member.applied += 1
+                if member.listeners:
+                    change = change or change_between(held, after, "live")  # type: ignore[arg-type]  # set together
+                    _enlist(calls, member, change)
+        for action in later:
+            action()
         if calls:
             self._call(calls)
+
+    def _judge(
+        self,
+        member: Member[Any],
+        envelope: Envelope[Any],
+        reading: object,
+        calls: list[Call],
+        later: list[Callable[[], object]],
+    ) -> bool:
+        """Under the lock: take an envelope by all the rules; returns whether the reading was of use."""
+        old, pace = member.held, member.pace
+        applied = member.live_received(envelope, reading)
+        if applied is None:
+            return False
+        if pace is None or member.pace is None:
+            later.append(partial(member.attend, True))
+        if applied and member.listeners:
+            _enlist(calls, member, change_between(old, member.held, "live"))  # type: ignore[arg-type]  # applied
+        return True
 
     def interrupted(self, reason: str) -> None:
         """Live envelopes may have been lost; called by the transport."""
@@ -256,11 +278,6 @@ def _enlist(calls: list[Call], member: Member[Any], change: Change[Any]) -> None
         turn = member.pending.popleft()
     member.draining = True
     calls.append((member, turn))
-
-
-def _follows(old: Held[Any] | None, envelope: Envelope[Any]) -> bool:
-    after = envelope.sequence - 1 if envelope.after is None else envelope.after
-    return old is not None and old.epoch == envelope.epoch and after <= old.sequence
 
 
 def _report(member: Member[Any], error: BaseException) -> BaseException | None:
