@@ -48,7 +48,7 @@ def pyright_errors(folder: Path) -> dict[str, dict[int, str]]:
     project.write_text(json.dumps(settings))
     command = [sys.executable, "-m", "basedpyright", "-p", str(project), "--outputjson", "--pythonpath", sys.executable]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    assert done.stdout.startswith("{"), done.stdout + done.stderr
+    assert done.returncode in (0, 1), done.stdout + done.stderr
     found: dict[str, dict[int, str]] = {}
     for error in json.loads(done.stdout)["generalDiagnostics"]:
         if error["severity"] == "error":
