@@ -31,12 +31,13 @@ def denial(error: Exception) -> Denial | None:
     return None if found is None else Denial(found[1] == "publish", found[2])
 
 
-def diagnosed(error: BaseException, timeout_s: float) -> str:
-    """A sentence for whoever runs the bus."""
+def diagnosed(error: BaseException, connect_timeout_s: float | None = None) -> str:
+    """A sentence for whoever runs the bus; `connect_timeout_s` where it happened while connecting."""
     name = type(error).__name__
+    hint = "" if connect_timeout_s is None else "; check the credentials and TLS settings"
     match error:
         case TimeoutError():
-            return f"no answer within {timeout_s:g} s; check that a NATS server runs there and that nothing is in between"
+            return f"no answer within {connect_timeout_s or 0:g} s; check that a NATS server runs there, and what is in between"
         case ConnectionRefusedError():
             return "nobody listens there; start a NATS server, or check host and port"
         case socket.gaierror():
@@ -48,7 +49,7 @@ def diagnosed(error: BaseException, timeout_s: float) -> str:
         case AuthorizationError():
             return _refused("authorization violation")
         case StaleConnectionError() | UnexpectedEOF() | ConnectionError():
-            return "the connection was closed by the server; where this happens at once, check the credentials and TLS settings"
+            return f"the connection was closed by the server{hint}"
         case NatsError():
             text = str(error).removeprefix("nats: ").strip("' ").lower()
             return _refused(text) if any(word in text for word in _REFUSED) else f"the server said: {text[:200]}"

@@ -178,7 +178,7 @@ class Link:
         # A read loop that ended by itself is reported by nobody else.
         reading = client._reading_task
         if reading is not None:
-            reading.add_done_callback(lambda _: self.lose("the connection stopped reading"))
+            reading.add_done_callback(lambda _: self.lose("the connection was lost"))
 
     async def ping(self) -> bool:
         """Wait until the server has processed everything that was sent before; False when the connection died instead."""
@@ -214,7 +214,7 @@ class Link:
 
     async def _on_closed(self) -> None:
         reason = self.client.last_error
-        self.lose("the server closed the connection" if reason is None else diagnosed(reason, 0.0))
+        self.lose("the server closed the connection" if reason is None else diagnosed(reason))
 
 
 def _ignore(task: asyncio.Task[Any]) -> None:

@@ -236,7 +236,7 @@ class Session:
         elif (denied := denial(error)) is not None:
             self._refused(denied)
         else:
-            self.last_error = TransportError(diagnosed(error, 0.0))
+            self.last_error = TransportError(diagnosed(error))
 
     def _refused(self, denied: Denial) -> None:
         self.last_error = TransportError(str(denied))

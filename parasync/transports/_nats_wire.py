@@ -183,17 +183,23 @@ class Wire:
         if type(item) is Line:
             if item.open:
                 self._subscribed[item.sid] = await link.client.subscribe(item.subject, item.queue, _callback(item))
-            item.waiting = False
         elif type(item) is _End:
-            subscription = self._subscribed.pop(item.sid, None)
-            if subscription is not None:
-                await subscription.unsubscribe()
+            await self._unsubscribe(item.sid)
         else:
             await self._write(link, [item])
             return
         # The client writes its commands later than we do; what follows must not overtake them.
         while link.client.pending_data_size and await link.ping():
             pass
+        if type(item) is Line:
+            item.waiting = False
+            if not item.open:  # it was shut while we waited
+                await self._unsubscribe(item.sid)
+
+    async def _unsubscribe(self, sid: int) -> None:
+        subscription = self._subscribed.pop(sid, None)
+        if subscription is not None:
+            await subscription.unsubscribe()
 
 
 def _callback(line: Line) -> Callable[[Msg], Any]:
