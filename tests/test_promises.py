@@ -133,6 +133,19 @@ async def test_a_clock_that_was_set_back_does_no_harm() -> None:
         assert ada.value.credits == 2
 
 
+async def test_two_starts_within_one_second_take_rising_epochs() -> None:
+    """The random end of an epoch may fall either way; what replicas have heard decides."""
+    bus, clock = InProcessTransport(), Clock(1_800_000_000.0)
+    with synced(ADA, bus) as ada:
+        async with authority(USERS, bus, terms=Terms(wall_clock=clock, random_bits=lambda _: 500)) as first:
+            await first.put("ada", User("Ada", 1))
+        bits = iter((900, 100, 800, 200, 700, 300))
+        async with authority(USERS, bus, terms=Terms(wall_clock=clock, random_bits=lambda _: next(bits))) as second:
+            assert second.epoch > first.epoch
+            await second.put("ada", User("Ada", 2))
+        assert ada.value.credits == 2
+
+
 def test_what_a_deposed_authority_says_is_dropped() -> None:
     with alone() as (ada, hear):
         hear(envelope(1, epoch=7))
