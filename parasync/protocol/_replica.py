@@ -17,7 +17,7 @@ A live envelope goes through these rules, in this order:
 
 1. Closed: dropped.
 2. Below the held version: dropped. At it: dropped, and with other content it is a conflict, which raises a need. So does
-   one that is above a refused answer but not above the unproven seed that is still shown.
+   what is dropped for an unproven seed: the answer that replaces the seed may be older.
 3. Of an epoch below the highest one heard: dropped, since its author was deposed. Of one above: raises a need.
 4. Not above a refused version: dropped.
 5. Its schema or its value does not pass the gate: refused, raises a need.
@@ -117,10 +117,10 @@ class Replica(Generic[T]):
                 self._conflict()
             else:
                 self.ignored_stale += 1
-            if self.provisional and epoch >= self.current_epoch and envelope.version > self._newest().version:
-                self.need_raised("the authority goes on below an unproven seed")
+            if self.provisional and epoch >= self.current_epoch and not self._is_refused(envelope):
+                self.need_raised("the authority is below an unproven seed, and goes on")
             return False
-        if epoch < self.current_epoch or (self.refused is not None and envelope.version <= self.refused.position.version):
+        if epoch < self.current_epoch or self._is_refused(envelope):
             self.ignored_stale += 1
             return False
         if reading is UNREAD or reading is OTHER_CONTENT:
@@ -220,6 +220,9 @@ class Replica(Generic[T]):
             return self.refused.position
         return held
 
+    def _is_refused(self, envelope: Envelope[Any]) -> bool:
+        return self.refused is not None and envelope.version <= self.refused.position.version
+
     def _is_gap(self, envelope: Envelope[Any]) -> bool:
         (epoch, sequence), _ = self._newest()
         after = envelope.sequence - 1 if envelope.after is None else envelope.after
@@ -291,8 +294,7 @@ class Replica(Generic[T]):
 
     def _settle(self) -> None:
         """Find out whether the next contiguous live envelope can have no effect but to be applied."""
-        held = self.held
-        plain = self.needs_raised == self.needs_closed and self.failed is None and self.refused is None and not self.provisional
-        self.pace = self.read if plain and held is not None and held.epoch == self.current_epoch and not self.closed else None
-        if not self.need_open:
-            self.doubting = False
+        disturbed = self.need_open or self.provisional or self.closed or self.failed is not None or self.refused is not None
+        plain = not disturbed and self.held is not None and self.held.epoch == self.current_epoch
+        self.pace = self.read if plain else None
+        self.doubting = self.doubting and self.need_open

@@ -400,6 +400,21 @@ def test_a_refusal_below_a_seed_ends_when_the_seed_is_confirmed_after_all() -> N
     assert status_of(replica, 0.0) is Status.OK
 
 
+@pytest.mark.parametrize("lossless", [False, True])
+def test_what_was_dropped_for_a_seed_is_asked_for(lossless: bool) -> None:
+    """The answer that replaces the seed was given before: it must not end the doubt."""
+    for dropped in (state("2.6"), state("2.7", "other"), state("2.7", "v2.7"), state("2.6", "bad")):
+        replica = a_replica(lossless=lossless)
+        replica.seed_received(state("2.7"), "v2.7")
+        asked = replica.asked()
+        assert not live(replica, dropped)
+        answer(replica, state("2.5"), asked)
+        assert shown(replica) == "2.5=v2.5"
+        assert asks(replica)
+    answer(replica, state("2.7"))
+    assert not asks(replica)
+
+
 def test_an_authority_that_goes_on_below_a_seed_is_asked_again() -> None:
     """The answer was refused, so the seed is still shown; what comes next may be readable, though it is not above the seed."""
     for envelope in (state("2.6"), state("2.7", "other"), state("2.6", "bad")):
