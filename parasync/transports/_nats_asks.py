@@ -59,7 +59,6 @@ class NatsAsks:
         self._line: Line | None = None
         self._pending: dict[bytes, _Pending] = {}
         self._tokens = count(1)
-        self._denied: Denial | None = None
 
     async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
         """See `NatsTransport.ask`."""
@@ -120,17 +119,15 @@ class NatsAsks:
             _settle(over)
         return replies
 
-    def denied(self, denial: Denial) -> bool:
-        """Take note of a missing permission; True when it concerns questions."""
-        inbox = f"{self._inbox}.*".lower()
-        if not denial.publishing and denial.subject == inbox:
-            self._denied = denial
+    def denied(self, denial: Denial) -> None:
+        """Take note of a missing permission: questions that it concerns fail, later ones try again."""
+        if self._line is not None and not denial.publishing and denial.subject == self._line.subject.lower():
+            self._wire.shut(self._line)
+            self._line = None
             self.fail(TransportError(str(denial)))
-            return True
-        hit = [pending for pending in self._pending.values() if pending.subject.lower() == denial.subject]
-        for pending in hit:
-            pending.failed(TransportError(str(denial)))
-        return bool(hit)
+        for pending in list(self._pending.values()):
+            if denial.publishing and pending.subject.lower() == denial.subject:
+                pending.failed(TransportError(str(denial)))
 
     def fail(self, error: ParasyncError) -> None:
         """Nothing will arrive any more for what is under way."""
@@ -138,16 +135,10 @@ class NatsAsks:
         for question in pending.values():
             question.failed(error)
 
-    def renew(self) -> None:
-        """There is a new connection, maybe with other permissions."""
-        self._denied = None
-
     def _say(self, subject: str, data: bytes, pending: _Pending) -> bytes:
         link = self._wire.link
         if link is None:
             raise self._why_down()
-        if self._denied is not None:
-            raise TransportError(str(self._denied))
         if len(data) > link.payload_bytes_max:
             raise EncodeError(f"got a request of {len(data)} bytes, expected at most {link.payload_bytes_max} on this bus")
         if self._line is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from parasync.transports._nats_link import Link, LinkOptions, Sink
 from parasync.transports._nats_socket import Address
 from parasync.transports._nats_wire import Line, Wire
 from parasync.transports._outbox import Outbox
+from parasync.transports._protocol import Unsubscribe
 from parasync.transports._subjects import SubjectMap
 from parasync.transports._tasks import current_loop
 
@@ -32,6 +33,9 @@ KEYS_CACHED_MAX: Final = 65_536
 """How many mappings between keys and subjects are remembered; others are made again."""
 DENIALS_MAX: Final = 1024
 """How many missing permissions are logged; more are counted only as `last_error`."""
+
+REFUSED_RETRY_S: Final = 30.0
+"""How long after a refused subscription it is tried again, in seconds."""
 
 _SUBJECT: Final = re.compile(r"[^\s.*>\x00-\x20\x7f]+(?:\.[^\s.*>\x00-\x20\x7f]+)*")
 _MALFORMED: Final = ""
@@ -90,6 +94,9 @@ class Session:
         self._outbox = outbox
         self._lines: dict[tuple[bool, str], Line] = {}
         self._denials: set[Denial] = set()
+        # Subjects that the server did not let us subscribe to on this connection, in lower case.
+        self._refusals: set[str] = set()
+        self._retry: asyncio.TimerHandle | None = None
         self._payload_bytes_max = 0
         self._heads = lru_cache(KEYS_CACHED_MAX)(self._head)
         self._keys = lru_cache(KEYS_CACHED_MAX)(self._key)
@@ -121,6 +128,8 @@ class Session:
         finally:
             if self._watching is not None:
                 self._watching.cancel()
+            if self._retry is not None:
+                self._retry.cancel()
             self.wire.detach()
             self.asks.fail(error)
             await self._guard.close()
@@ -136,13 +145,14 @@ class Session:
         outbox.publish(key, envelope, head, frame)
         self.wire.wake()
 
-    def listen(self, name: str, *, topical: bool) -> None:
-        """See to it that the bus is subscribed for a key or topic that has subscribers."""
+    def listen(self, name: str, subscribe: Callable[..., Unsubscribe], *handlers: Any, topical: bool) -> Unsubscribe:
+        """Subscribe handlers to a key or topic, and the bus with the first of them."""
+        subject = self._subjects.of_topic(name) if topical else self._subjects.of_key(name)
+        _check_subject(subject.removesuffix(".>") if topical else subject)
+        unsubscribe = subscribe(name, *handlers)
         if (topical, name) not in self._lines:
-            subject = self._subjects.of_topic(name) if topical else self._subjects.of_key(name)
-            sink = self._topic_sink(name) if topical else self._key_sink(name)
-            _check_subject(subject.removesuffix(".>") if topical else subject)
-            self._lines[topical, name] = self.wire.open(subject, sink)
+            self._lines[topical, name] = self.wire.open(subject, self._topic_sink(name) if topical else self._key_sink(name))
+        return unsubscribe
 
     def counted(self) -> NatsStats:
         """The counters now."""
@@ -208,7 +218,7 @@ class Session:
     def _connected(self, link: Link) -> None:
         again = self._payload_bytes_max > 0
         self._payload_bytes_max = link.payload_bytes_max
-        self.asks.renew()
+        self._refusals.clear()
         self.wire.attach(link)
         if again:
             self.stats.reconnects += 1
@@ -245,7 +255,20 @@ class Session:
             self._denials.add(denied)
             _log.warning("%s", denied)
         if not denied.publishing:
+            self._refusals.add(denied.subject)
+            if self._retry is None and self._loop is not None:
+                self._retry = self._loop.call_later(REFUSED_RETRY_S, self._subscribe_again)
             self._interrupt_subject(denied.subject, str(denied))
+
+    def _subscribe_again(self) -> None:
+        # A server that grants a permission keeps the connection and says nothing.
+        self._retry = None
+        refusals, self._refusals = self._refusals, set()
+        for line in self.wire.lines:
+            if line.subject.lower() in refusals:
+                self.wire.again(line)
+        for subject in refusals:
+            self._interrupt_subject(subject, "subscribed again after a refusal")
 
     def _overflowed(self, error: SlowConsumerError) -> None:
         self.last_error = TransportError("messages were dropped because this process reads too slowly")

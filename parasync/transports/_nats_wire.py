@@ -97,6 +97,14 @@ class Wire:
                 self._outbox.command(_End(line.sid))
                 self._wake.set()
 
+    def again(self, line: Line) -> None:
+        """Subscribe once more, after the server refused it."""
+        if line.open and not line.waiting:
+            line.waiting = True
+            self._outbox.command(_End(line.sid))
+            self._outbox.command(line)
+            self._wake.set()
+
     def publish(self, subject: bytes, data: bytes, reply: bytes = b"", headers: bytes = b"") -> None:
         """Send a message that must not be conflated, if there is a connection now."""
         if self.link is None:
