@@ -33,7 +33,6 @@ FRAME_BYTES_MIN: Final = 18
 
 _EPOCH_TIME_SHIFT: Final = 20
 _STATE: Final = Kind.STATE
-_EXTENSIONS: Final = bytes([0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8])
 _PACKERS: Final[list[Packer]] = []
 
 
@@ -188,19 +187,17 @@ class MsgpackCodec:
             data = _pack(plain)
             if len(data) <= bytes_max:
                 check_limits(data, self.depth_max, self.elements_max, NESTED)
-                if len(data.translate(None, _EXTENSIONS)) != len(data):
-                    # An extension type may also have been put there by hand: nothing is written that no reader could read.
-                    _unpack(data)
                 return data
             reason = f"got a value of {len(data)} bytes, expected at most {bytes_max}"
         except (EncodeError, DecodeError) as error:
             reason = str(error)
         except UnicodeEncodeError:
             reason = "got a text with a lone surrogate, expected text that UTF-8 can encode"
-        except (RecursionError, ValueError):
-            reason = f"got a value that refers to itself, or is nested more than {self.depth_max} deep"
         except Exception as error:  # noqa: BLE001  # values can be of any class, and raise anything
-            reason = f"got a value that cannot be encoded ({type(error).__name__})"
+            # msgpack says it with a ValueError.
+            deep = isinstance(error, RecursionError) or "recursion" in str(error)
+            reason = f"is nested more than {self.depth_max} deep" if deep else f"cannot be encoded ({type(error).__name__})"
+            reason = f"got a value that {reason}"
         raise EncodeError(reason)
 
     def __repr__(self) -> str:

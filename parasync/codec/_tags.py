@@ -56,10 +56,7 @@ def tagged(value: object, pack: Pack) -> ExtType:
         return ExtType(_UUID, value.bytes)
     if isinstance(value, int) and kind is int:
         return ExtType(_INTEGER, _integer_bytes(value))
-    raise EncodeError(
-        f"got a {kind.__name__} where no type is declared, expected plain data or a standard value: "
-        "an instance of a class comes back only where a field, or the topic, declares its type"
-    )
+    raise EncodeError(f"got a {kind.__name__}, expected plain data or a standard value")
 
 
 def untagged(code: int, payload: bytes, unpack: Unpack) -> object:

@@ -16,7 +16,7 @@ import attrs
 
 from parasync.errors import UsageError
 from parasync.gate._adapters import adapter_of
-from parasync.gate._fields import is_record, record_attributes, typed_dict_fields, types_of
+from parasync.gate._fields import is_record, qualifier_of, record_attributes, typed_dict_fields, types_of
 from parasync.gate._forms import FORMS
 from parasync.gate._shape import (
     NONE,
@@ -46,7 +46,6 @@ _CONTAINERS: Final[dict[object, type]] = {
 }
 _EITHER_WAY: Final[dict[object, tuple[type, type]]] = {abstract.Sequence: (list, tuple), abstract.Set: (set, frozenset)}
 _MAPPINGS: Final = (dict, abstract.Mapping, abstract.MutableMapping)
-_UNWRAPPED: Final = ("Annotated", "Final", "Required", "NotRequired", "ReadOnly")
 
 
 def shape_of(type_: Any) -> Shape:
@@ -101,7 +100,7 @@ class _Analysis:
 
     def _structured(self, type_: Any) -> Shape:
         origin, args = get_origin(type_) or type_, get_args(type_)
-        if getattr(origin, "__name__", getattr(origin, "_name", None)) in _UNWRAPPED and args:
+        if qualifier_of(type_) is not None:
             return self.shape(args[0])
         if origin in (Union, types.UnionType):
             return either(name_of(type_), tuple(self.shape(arg) for arg in args))

@@ -13,6 +13,7 @@ from cattrs.gen import make_dict_unstructure_fn_from_attrs, override
 
 from parasync.gate._check import CheckCompiler
 from parasync.gate._forms import FORMS
+from parasync.gate._plain import demand_plain
 from parasync.gate._shape import (
     Choice,
     Either,
@@ -26,6 +27,7 @@ from parasync.gate._shape import (
     Scalar,
     Shape,
     Text,
+    holds_anything,
     is_plain,
 )
 
@@ -49,7 +51,7 @@ class DumpCompiler:
     def dump(self, shape: Shape) -> Dump:
         """The writer for one part of the type: `identity` where the value is its own plain form."""
         if is_plain(shape):
-            return identity
+            return demand_plain if holds_anything(shape) else identity
         if isinstance(shape, Recursive):
             return self._later(shape)
         done = self._done.get(id(shape))

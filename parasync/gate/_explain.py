@@ -5,14 +5,14 @@ Runs only after a refusal, on the same value, and knows nothing of how the refus
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
-from parasync.gate._check import FLOAT_INT_MAX, CheckCompiler
+from parasync.gate._check import FAILURES, FLOAT_INT_MAX, CheckCompiler
 from parasync.gate._parse import Hook, ParseCompiler
 from parasync.gate._shape import (
-    Choice,
     Either,
     Fixed,
     Foreign,
@@ -25,6 +25,7 @@ from parasync.gate._shape import (
     Shape,
     Text,
 )
+from parasync.gate._union import discriminator, record_of
 
 PROBLEMS_MAX: Final = 20
 """The most problems that one error names; the rest is left out."""
@@ -52,7 +53,7 @@ class Explainer:
                 found.append(problem)
                 if len(found) == PROBLEMS_MAX:
                     break
-        except Exception as error:  # noqa: BLE001  # attributes and validators are the user's
+        except FAILURES as error:
             found.append(f"$: expected {self._shape.name}, got one that cannot be looked at ({type(error).__name__})")
         return tuple(found) or (f"$: expected {self._shape.name}, got {_got(value)}",)
 
@@ -62,7 +63,7 @@ class Explainer:
         if depth > _DEPTH_MAX or self._passes(shape, value, true):
             return
         below = list(islice(self._below(shape, value, path, true or _is_instance(shape, value), depth + 1), PROBLEMS_MAX))
-        yield from below or [f"{path}: expected {_expected(shape, value)}, got {_got(value)}{self._why(shape, value)}"]
+        yield from below or [f"{path}: expected {_expected(shape, value, true)}, got {_got(value)}{self._why(shape, value)}"]
 
     def _passes(self, shape: Shape, value: Any, true: bool) -> bool:
         try:
@@ -71,7 +72,7 @@ class Explainer:
             if true:
                 return False
             self._parsers.hook(shape)(value, None)
-        except Exception:  # noqa: BLE001  # whatever it was, the value was refused
+        except FAILURES:
             return False
         return True
 
@@ -109,6 +110,10 @@ class Explainer:
     def _members(self, shape: Either, value: Any, path: str, true: bool, depth: int) -> Iterator[str]:
         """The problems of the one member that the value looks like; none where that is open."""
         alike = [member for member in shape.members if _looks_like(member, value)]
+        records = tuple(member for member in map(record_of, alike) if member is not None)
+        if type(value) is dict and len(alike) == len(records) > 1:
+            with contextlib.suppress(*FAILURES):
+                alike = [alike[discriminator(records)(value)]]
         if len(alike) == 1:
             yield from self._of(alike[0], value, path, true, depth)
 
@@ -119,7 +124,7 @@ class Explainer:
         hook: Hook = self._parsers.hook(shape)
         try:
             hook(value, None)
-        except Exception as error:  # noqa: BLE001  # validators and converters are the user's
+        except FAILURES as error:
             return f" that its class refuses ({type(error).__name__})"
         return ""
 
@@ -137,12 +142,13 @@ def _looks_like(shape: Shape, value: object) -> bool:
     return isinstance(known, Mapped | Keyed) and type(value) is dict
 
 
-def _expected(shape: Shape, value: object) -> str:
+def _expected(shape: Shape, value: object, true: bool) -> str:
     if isinstance(shape, Fixed) and type(value) in (list, tuple, shape.type):
         return f"{shape.name} with {len(shape.items)} items"
     if isinstance(shape, Scalar) and shape.type is float and type(value) is int:
         return f"float, or an int up to {FLOAT_INT_MAX} as one"
-    return shape.name if not isinstance(shape, Text | Choice) or type(value) is not str else f"{shape.name}, or its text"
+    textual = isinstance(shape, Text) and type(value) is str and not true
+    return f"a text that is a {shape.name}" if textual else shape.name
 
 
 def _got(value: object) -> str:

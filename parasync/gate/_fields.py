@@ -6,11 +6,13 @@ import dataclasses
 import inspect
 import sys
 import typing
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
 
 from parasync.errors import UsageError
+
+_QUALIFIERS: Final = ("Annotated", "Final", "Required", "NotRequired", "ReadOnly")
 
 
 def is_record(cls: type) -> bool:
@@ -43,7 +45,22 @@ def record_attributes(cls: type) -> tuple[attrs.Attribute[Any], ...]:
 
 def typed_dict_fields(type_: Any, origin: Any) -> dict[str, tuple[Any, bool]]:
     """For each key of a `TypedDict` its type and whether it is required."""
-    return {name: (part, name in origin.__required_keys__) for name, part in types_of(type_).items()}
+    fields = {}
+    for name, part in types_of(type_).items():
+        # Where annotations are texts, Python itself cannot tell: it sees what stands around the class, not in the text.
+        required, inner = name in origin.__required_keys__, part
+        while (qualifier := qualifier_of(inner)) is not None:
+            required = {"Required": True, "NotRequired": False}.get(qualifier, required)
+            inner = get_args(inner)[0]
+        fields[name] = (inner, required)
+    return fields
+
+
+def qualifier_of(type_: Any) -> str | None:
+    """The name of what is wrapped around a type and says nothing of its values, e.g. `Annotated`; None if there is nothing."""
+    origin = get_origin(type_)
+    name = getattr(origin, "__name__", getattr(origin, "_name", None))
+    return name if name in _QUALIFIERS and get_args(type_) else None
 
 
 def types_of(type_: Any) -> dict[str, Any] | Any:

@@ -24,11 +24,12 @@ ZONE_CHARS_MAX: Final = 64
 """The longest name of a time zone; a longer one is refused by writer and reader."""
 
 _CLOCK: Final = r"\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?"
-_OFFSET: Final = r"(?:Z|[+-]\d{2}:\d{2}(?::\d{2}(?:\.\d{6})?)?)"
-_SUFFIX: Final = rf"(\[[A-Za-z0-9_+/-]{{1,{ZONE_CHARS_MAX}}}\])?(\[fold\])?"
+_OFFSET: Final = r"Z|[+-]\d{2}:\d{2}(?::\d{2}(?:\.\d{6})?)?"
+_OFFSET_CHARS_PLAIN: Final = len("+00:00:00")
+_SUFFIX: Final = rf"(\[[A-Za-z0-9_+/-]{{1,{ZONE_CHARS_MAX}}}\])?(\[fold=1\])?"
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_DATETIME: Final = re.compile(rf"(\d{{4}}-\d{{2}}-\d{{2}}T{_CLOCK}({_OFFSET})?){_SUFFIX}", re.ASCII)
-_TIME: Final = re.compile(rf"({_CLOCK}({_OFFSET})?){_SUFFIX}", re.ASCII)
+_DATETIME: Final = re.compile(rf"(\d{{4}}-\d{{2}}-\d{{2}}T{_CLOCK})({_OFFSET})?{_SUFFIX}", re.ASCII)
+_TIME: Final = re.compile(rf"({_CLOCK})({_OFFSET})?{_SUFFIX}", re.ASCII)
 _DURATION: Final = re.compile(
     r"(-)?P(?!$)(?:(\d{1,9})D)?(?:T(?=\d)(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})(?:\.(\d{1,6}))?S)?)?", re.ASCII
 )
@@ -55,7 +56,9 @@ def write_datetime(value: datetime) -> str:
 def read_datetime(text: str) -> datetime:
     """The datetime that a text stands for; a `ValueError` if it is none."""
     match = _matched(_DATETIME, text)
-    value = datetime.fromisoformat(match[1])
+    value = datetime.fromisoformat(match[1] + (match[2] or ""))
+    if match[2] and len(match[2]) > _OFFSET_CHARS_PLAIN:
+        value = value.replace(tzinfo=_exact_offset(match[2]))
     fold = 1 if match[4] else 0
     if match[3] is None:
         return value.replace(fold=1) if fold else value
@@ -69,13 +72,17 @@ def read_datetime(text: str) -> datetime:
 
 def write_time(value: time) -> str:
     """The text of a time of day; raises `EncodeError` like `write_datetime`."""
-    return value.isoformat() + _suffix(value.tzinfo, value.fold)
+    # A named zone of one offset would print that too, others cannot without a date.
+    plain = value.replace(tzinfo=None) if type(value.tzinfo) is ZoneInfo else value
+    return plain.isoformat() + _suffix(value.tzinfo, value.fold)
 
 
 def read_time(text: str) -> time:
     """The time of day that a text stands for; a `ValueError` if it is none."""
     match = _matched(_TIME, text)
-    value = time.fromisoformat(match[1])
+    value = time.fromisoformat(match[1] + (match[2] or ""))
+    if match[2] and len(match[2]) > _OFFSET_CHARS_PLAIN:
+        value = value.replace(tzinfo=_exact_offset(match[2]))
     if match[4]:
         value = value.replace(fold=1)
     if match[3] is None:
@@ -150,8 +157,16 @@ def _known_zone(name: str) -> ZoneInfo | None:
         return None
 
 
+def _exact_offset(text: str) -> timezone:
+    """An offset with microseconds; Python 3.11 drops them where all else is zero."""
+    hours, minutes, seconds = text[1:].split(":")
+    whole, _, micros = seconds.partition(".")
+    offset = timedelta(hours=int(hours), minutes=int(minutes), seconds=int(whole), microseconds=int(micros))
+    return timezone(-offset if text[0] == "-" else offset)
+
+
 def _suffix(zone: tzinfo | None, fold: int) -> str:
-    mark = "[fold]" if fold else ""
+    mark = "[fold=1]" if fold else ""
     if zone is None or type(zone) is timezone:
         return mark
     name = zone.key if type(zone) is ZoneInfo else None

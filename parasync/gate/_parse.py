@@ -30,7 +30,7 @@ from parasync.gate._shape import (
     Shape,
     Text,
 )
-from parasync.gate._union import discriminator
+from parasync.gate._union import discriminator, record_of
 
 Hook: TypeAlias = Callable[[Any, Any], Any]
 """Turns plain data into a value; the second argument is there for cattrs, and ignored."""
@@ -127,7 +127,7 @@ class ParseCompiler:
         if len(shape.members) == 2 and any(_is_none(member) for member in shape.members):
             return _optional(self.hook(next(member for member in shape.members if not _is_none(member))))
         checks = [self._checks.check(member) for member in shape.members]
-        records = [member for member in shape.members if _record_of(member) is not None]
+        records = [member for member in shape.members if record_of(member) is not None]
         hooks = [self.hook(member) for member in shape.members if member not in records]
         if len(records) > 1:
             hooks.append(_one_of([self.hook(record) for record in records], records))
@@ -136,13 +136,8 @@ class ParseCompiler:
         return _first(checks, hooks)
 
 
-def _record_of(shape: Shape) -> Record | None:
-    known = shape.known if isinstance(shape, Recursive) else shape
-    return known if isinstance(known, Record) else None
-
-
 def _one_of(hooks: list[Hook], records: list[Shape]) -> Hook:
-    which = discriminator(tuple(record for record in map(_record_of, records) if record is not None))
+    which = discriminator(tuple(record for record in map(record_of, records) if record is not None))
 
     def parse_one_of(value: Any, _: Any) -> Any:
         if type(value) is not dict:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, overload
-from uuid import UUID
 
 from parasync.errors import EncodeError, InvalidTypeError, ParseError, UsageError
 from parasync.gate._analysis import name_of
 from parasync.gate._check import FAILURES
 from parasync.gate._gate import TypeGate
+from parasync.gate._plain import STANDARD, demand_plain
 from parasync.gate._shape import Anything
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ GATES_MAX: Final = 4096
 """How many gates are kept compiled; the least recently asked for is compiled again when it is next wanted."""
 
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset})
-_STANDARD: Final = _PLAIN | {datetime, date, time, timedelta, Decimal, UUID}
 
 
 class ParsedGate(Generic[T]):
@@ -93,7 +90,7 @@ class ParsedGate(Generic[T]):
     def dump(self, value: T) -> object:
         """See `Gate.dump`."""
         self.demand(value)
-        return value if self._typed is None else self._typed.dump(value)
+        return demand_plain(value) if self._typed is None else self._typed.dump(value)
 
     def decode(self, body: bytes, codec: Codec) -> T:
         """See `Gate.decode`."""
@@ -160,8 +157,8 @@ def encode_any(value: object, codec: Codec) -> EncodedBody:
         EncodeError: it is neither, or a part of it is not of the declared type, or it is too deep or too large.
     """
     kind = type(value)
-    if kind in _STANDARD:
-        return codec.encode_body(value)
+    if kind in STANDARD:
+        return codec.encode_body(demand_plain(value))
     try:
         return gate_for(kind).encode(value, codec)
     except UsageError as error:

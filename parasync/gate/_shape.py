@@ -166,6 +166,11 @@ def children(shape: Shape) -> Iterator[Shape]:
         yield from shape.members
 
 
+def holds_anything(shape: Shape) -> bool:
+    """Whether a part of a shape has no type."""
+    return isinstance(shape, Anything) or any(map(holds_anything, children(shape)))
+
+
 def is_plain(shape: Shape) -> bool:
     """Whether every true instance is its own plain form, so that writing it needs no conversion."""
     if isinstance(shape, Scalar | Anything):

@@ -96,6 +96,12 @@ def discriminator(records: tuple[Record, ...]) -> Callable[[Mapping[str, Any]], 
     return _field_reader(tuple(chosen), rest[0] if rest else None)
 
 
+def record_of(shape: Shape) -> Record | None:
+    """The record that a shape is, or comes back to."""
+    known = shape.known if isinstance(shape, Recursive) else shape
+    return known if isinstance(known, Record) else None
+
+
 def _by_literal(records: tuple[Record, ...], name: str) -> dict[tuple[type, object], int] | None:
     index: dict[tuple[type, object], int] = {}
     for at, record in enumerate(records):
