@@ -176,6 +176,10 @@ class NatsServer:
     def freeze(self) -> None:
         """Stop the process from running, without ending it: connections stay open and nobody answers."""
         self._signal(signal.SIGSTOP)
+        pid = self.pid
+        if pid is not None and hasattr(os, "waitid"):
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Let a frozen server run on."""
