@@ -233,8 +233,14 @@ class NatsServer:
     def _watch(self, command: list[str], ready: SimpleQueue[str | None]) -> None:
         # The kernel binds the server's life to the thread that starts it, so this is the one that stays as long.
         try:
+            # In a process group of its own: a Ctrl-C in our terminal is for us, and we may still need the server to end in order.
             process = subprocess.Popen(  # noqa: S603 -- the program is ours or the caller's own
-                _launcher(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                _launcher(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                process_group=0,
             )
         except OSError as error:
             ready.put(f"could not be started ({type(error).__name__})")

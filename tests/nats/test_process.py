@@ -45,6 +45,12 @@ async def test_it_serves_from_start_to_stop_on_one_port() -> None:
     assert "Server Exiting" in "".join(server.log)
 
 
+def test_ctrl_c_in_our_terminal_is_not_for_the_server() -> None:
+    with NatsServer() as server:
+        assert server.pid
+        assert os.getpgid(server.pid) == server.pid
+
+
 def test_two_servers_take_two_ports() -> None:
     with NatsServer() as first, NatsServer() as second:
         assert first.port != second.port
