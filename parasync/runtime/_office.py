@@ -158,8 +158,10 @@ class Office:
             stored = (await self._store.state(self._topic)).epoch
             epoch = self._next_epoch(stored, heard)
             replies = await self.probe(epoch, serving=False) if attempt == 0 else ()
-            heard = max(heard, *(reply.epoch for reply in replies), 0)
-            epoch = self._next_epoch(stored, heard)
+            heard = max([heard, *(reply.epoch for reply in replies)])
+            # Nobody objected to this very epoch; another one of the same second might end in lower bits than one that was heard.
+            if heard >= epoch:
+                epoch = self._next_epoch(stored, heard)
             try:
                 await self._store.claim(self._topic, epoch)
             except FencedError as error:
