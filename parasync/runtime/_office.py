@@ -159,7 +159,7 @@ class Office:
             epoch = self._next_epoch(stored, heard)
             replies = await self.probe(epoch, serving=False) if attempt == 0 else ()
             heard = max([heard, *(reply.epoch for reply in replies)])
-            # Nobody objected to this very epoch; another one of the same second might end in lower bits than one that was heard.
+            # What nobody objected to is taken as it is: another epoch of the same second might end in lower bits.
             if heard >= epoch:
                 epoch = self._next_epoch(stored, heard)
             try:
