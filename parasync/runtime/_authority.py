@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Final, Generic, Self, TypeAlias, TypeVar
 
-from parasync.codec import body_checksum
+from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, body_checksum, meta_fits
 from parasync.errors import ClosedError, ConflictError, DeletedError, EncodeError, RefusedError, UsageError
 from parasync.protocol import NO_META, EncodedBody, Envelope, Kind, Put, Request, Response, Status, Version, Written, parse_key
 from parasync.runtime._desk import Desk
+from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Terms
 from parasync.runtime._pen import Pen
 from parasync.runtime._views import Snapshot
@@ -24,7 +25,7 @@ RemoteWriter: TypeAlias = Callable[[str | None, T | None, Put], Awaitable[Versio
 """Takes the id (None for the object without one), the checked value (None: delete) and the request; returns the new version."""
 
 UPDATE_ATTEMPTS_MAX: Final = 100
-"""How often `update` and `delete` try again when others write the same object; then they raise `ConflictError`."""
+"""How often `update` tries when others write the same object; then it raises `ConflictError`."""
 
 
 class authority(Generic[T]):
@@ -41,6 +42,12 @@ class authority(Generic[T]):
         remote_writes: whether others may write through it (`parasync put`): False refuses, True writes what they send, and a
             function decides itself.
         terms: times and limits.
+
+    Raises:
+        UsageError: `topic` is no `Topic`, or the authority was entered before.
+        FencedError: on entering, others claimed the topic again and again.
+        StoreError: on entering, the store did not do its part.
+        TransportError: on entering, the bus did not do its part.
     """
 
     def __init__(
@@ -57,7 +64,7 @@ class authority(Generic[T]):
             raise UsageError(f"got a {type(topic).__name__}, expected a Topic")
         self._topic = topic
         self._transport = transport
-        self._store: Store = MemoryStore() if store is None else store
+        self._store: Store = GuardedStore(MemoryStore() if store is None else store)
         self._terms = terms or Terms()
         self._remote_writes = remote_writes
         self._desk = Desk(topic.name, transport, self._store, self._terms, self._put_for)
@@ -112,14 +119,15 @@ class authority(Generic[T]):
         Raises:
             InvalidKeyError: the id does not follow the grammar.
             InvalidTypeError: the value is not of the topic's type; `problems` says where.
-            EncodeError: the value cannot be encoded, or is too large for the bus.
+            EncodeError: the value or `meta` cannot be encoded, or is too large for the bus.
             ConflictError: the object is not at `expected`; `current` is where it is.
             IdempotencyError: the idempotency key was used for another value.
             FencedError: another authority took the topic over.
             IndeterminateError: the store did not answer; the write may have happened.
             StoreError: the store failed; nothing was written.
             ClosedError: the authority or the transport was closed.
-            UsageError: called in another loop, or before the authority was entered.
+            UsageError: called in another loop, or before the authority was entered; or `expected` is no version, or the
+                idempotency key no text.
         """
         key = self._key(ident)
         self._check_usable()
@@ -133,6 +141,11 @@ class authority(Generic[T]):
         self, ident: str | None, *, expected: Version | None = None, idempotency_key: str | None = None
     ) -> Version:
         """Delete an object; the deletion is a version like any other, and is returned.
+
+        Args:
+            ident: the id below the topic, None for the object without one.
+            expected: delete only if the object is at this version.
+            idempotency_key: a retry with the same key returns the first outcome and deletes nothing.
 
         Raises:
             DeletedError: there is no such object.
@@ -243,6 +256,13 @@ class authority(Generic[T]):
         idempotency_key: str | None,
         meta: Mapping[str, str],
     ) -> Draft:
+        if expected is not None and not isinstance(expected, Version):
+            raise UsageError(f"got a {type(expected).__name__} as expected version, expected a Version")
+        if idempotency_key is not None and not isinstance(idempotency_key, str):
+            raise UsageError(f"got a {type(idempotency_key).__name__} as idempotency key, expected a text")
+        if meta and not (isinstance(meta, Mapping) and meta_fits(meta)):
+            fitting = f"at most {META_ENTRIES_MAX} texts by name, {META_BYTES_MAX} bytes in all"
+            raise EncodeError(f"got a meta that does not fit, expected {fitting}")
         schema_version = self._topic.version
         checksum = body_checksum(kind, schema_version, body)
         meta = dict(meta) if meta else NO_META

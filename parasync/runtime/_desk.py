@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Final
 
 import attrs
 
-from parasync.errors import NoAuthorityError, ParasyncError
+from parasync.codec import meta_bytes
+from parasync.errors import ConflictError, NoAuthorityError
 from parasync.protocol import (
+    ABSENT,
     ABSENT_OBJECT,
+    PAGE_KEYS_MAX,
     SAME,
     UNANSWERED,
     Answer,
@@ -39,7 +41,7 @@ logger: Final = logging.getLogger("parasync")
 ANSWER_BYTES_MAX: Final = 900_000
 """The largest answer on a transport that tells no limit; what does not fit is asked for again."""
 OUTCOME_OVERHEAD_BYTES: Final = 1024
-"""What an object may add to an answer beyond its body and its key."""
+"""What an object may add to an answer beyond its body, its key and its `meta`."""
 
 
 class Desk:
@@ -83,26 +85,23 @@ class Desk:
         return await self._other(request)
 
     async def _answer(self, ask: Ask) -> Answer:
-        state, stored = await self._read(ask)
-        plan = self._plan(ask, state, stored)
-        if plan.rival is not None or plan.new_epoch or plan.reissue:
-            await self._repair(ask, plan)
-            state, stored = await self._read(ask)
-            plan = self._plan(ask, state, stored)
-        office = self.office
-        outcomes = self._outcomes(ask, stored, frozenset(plan.reissue))
-        return Answer(office.epoch, 0, self._terms.clock() - office.started_s, state.floor, state.history_epoch, outcomes)
+        found = await self._read(ask)
+        if found.needs_repair:
+            await self._repair(ask)
+            found = await self._read(ask)
+        uptime_s = self._terms.clock() - self.office.started_s
+        outcomes = self._outcomes(ask, found.stored, frozenset(found.plan.reissue))
+        return Answer(found.epoch, 0, uptime_s, found.state.floor, found.state.history_epoch, outcomes)
 
-    async def _read(self, ask: Ask) -> tuple[TopicState, dict[str, Envelope[EncodedBody]]]:
+    async def _read(self, ask: Ask) -> Found:
+        # An epoch that is claimed while the store reads did not say what was read.
+        epoch = self.office.epoch
         state, stored = await self._store.read(self._topic, list(dict.fromkeys(ask.keys)))
         self.office.check_epoch(state)
-        return state, stored
-
-    def _plan(self, ask: Ask, state: TopicState, stored: dict[str, Envelope[EncodedBody]]) -> Plan:
         positions = {key: Position.of(envelope) for key, envelope in stored.items()}
-        return plan_answer(ask, positions, epoch=self.office.epoch, floor=state.floor)
+        return Found(epoch, state, stored, plan_answer(ask, positions, epoch=epoch, floor=state.floor))
 
-    def _outcomes(self, ask: Ask, stored: dict[str, Envelope[EncodedBody]], lost: frozenset[str]) -> tuple[Outcome, ...]:
+    def _outcomes(self, ask: Ask, stored: dict[str, Envelope[EncodedBody | None]], lost: frozenset[str]) -> tuple[Outcome, ...]:
         """One outcome for each entry, as many envelopes as fit."""
         room_bytes = self._answer_bytes_max
         outcomes: list[Outcome] = []
@@ -115,34 +114,35 @@ class Desk:
             elif position is not None and is_same(position, Position.of(envelope)):
                 outcomes.append(SAME)
             else:
-                size_bytes = len(envelope.value) + len(key.encode()) + OUTCOME_OVERHEAD_BYTES
+                size_bytes = len(envelope.value or b"") + len(key.encode()) + meta_bytes(envelope.meta) + OUTCOME_OVERHEAD_BYTES
                 fits = size_bytes <= room_bytes or room_bytes == self._answer_bytes_max
                 room_bytes -= size_bytes if fits else 0
                 outcomes.append(envelope if fits else UNANSWERED)
         return tuple(outcomes)
 
-    async def _repair(self, ask: Ask, plan: Plan) -> None:
+    async def _repair(self, ask: Ask) -> None:
         """History was lost here, or a higher epoch was heard: see who serves, rise above it, write anew what was asked for."""
         office = self.office
         async with office.turn:
             office.check_serving()
-            if plan.rival is not None and plan.rival > office.epoch:
+            # What was asked while this one waited for its turn may have repaired the same.
+            plan = (await self._read(ask)).plan
+            if plan.rival is not None:
                 replies = await office.probe(office.epoch, serving=False)
                 rivals = [reply.epoch for reply in replies if reply.serving and reply.epoch > office.epoch]
                 if rivals:
                     office.fence(max(rivals))
                     office.check_serving()
-                await office.claim(max(plan.rival, *(reply.epoch for reply in replies), office.epoch))
+                await office.claim(max([plan.rival, *(reply.epoch for reply in replies)]))
             elif plan.new_epoch:
                 await office.claim(office.epoch)
-            # An ask that was answered while this one waited for its turn may have repaired the same.
-            state, stored = await self._read(ask)
-            reissue = self._allowed(self._plan(ask, state, stored).reissue)
+            found = await self._read(ask)
+            reissue = self._allowed(found.plan.reissue)
             if reissue:
                 logger.warning("history of %r was lost: %d objects are written anew", self._topic, len(reissue))
                 await self._store.history_lost(self._topic, office.epoch)
             for key in reissue:
-                await self._reissue(key, stored.get(key))
+                await self._reissue(key, found.stored.get(key))
 
     def _allowed(self, keys: Sequence[str]) -> Sequence[str]:
         """As many as may be written anew in this second."""
@@ -152,19 +152,37 @@ class Desk:
         self._reissued = (second, count + len(allowed))
         return allowed
 
-    async def _reissue(self, key: str, held: Envelope[EncodedBody] | None) -> None:
-        expected = None if held is None else held.version
-        held = held or Envelope(EncodedBody(), "0.0", 0, kind=Kind.TOMBSTONE, checksum=0)
-        draft = Draft(key, held.value, held.kind, held.schema_version, held.checksum or 0, held.meta, expected, reissue=True)
-        # A write that came between is as good: it is above the lost history too, and was published.
-        with contextlib.suppress(ParasyncError):
+    async def _reissue(self, key: str, held: Envelope[EncodedBody | None] | None) -> None:
+        expected = ABSENT if held is None else held.version
+        held = held or Envelope(None, "0.0", 0, kind=Kind.TOMBSTONE, checksum=0)
+        body = held.value or EncodedBody()
+        draft = Draft(key, body, held.kind, held.schema_version, held.checksum or 0, held.meta, expected, reissue=True)
+        try:
             version, _ = await self._store.write(self._topic, self.office.epoch, draft)
-            publish_stored(self._transport, key, attrs.evolve(held, sequence=version.sequence, epoch=version.epoch))
+        except ConflictError:
+            return  # a write that came between is as good: it is above the lost history too, and was published
+        publish_stored(self._transport, key, attrs.evolve(held, sequence=version.sequence, epoch=version.epoch))
 
     async def _list(self, request: ListKeys) -> KeyPage:
         self.office.check_epoch(await self._store.state(self._topic))
         prefix = f"{self._topic}:{request.prefix}" if request.prefix else self._topic
-        page = await self._store.page(self._topic, prefix=prefix, after=request.after, limit=request.limit + 1)
-        found = page[: request.limit]
+        limit = max(1, min(request.limit, PAGE_KEYS_MAX))
+        page = await self._store.page(self._topic, prefix=prefix, after=request.after, limit=limit + 1)
+        found = page[:limit]
         keys, versions = tuple(key for key, _ in found), tuple(version for _, version in found)
         return KeyPage(self.office.epoch, keys, versions, more=len(page) > len(found))
+
+
+@attrs.frozen
+class Found:
+    """What the store had for an ask, in which epoch, and what has to be done about it."""
+
+    epoch: int
+    state: TopicState
+    stored: dict[str, Envelope[EncodedBody | None]]
+    plan: Plan
+
+    @property
+    def needs_repair(self) -> bool:
+        """Whether it cannot be answered as it is."""
+        return self.plan.rival is not None or self.plan.new_epoch or bool(self.plan.reissue)

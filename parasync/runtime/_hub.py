@@ -3,56 +3,82 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
+import logging
 from asyncio import AbstractEventLoop, Task
 from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from parasync.protocol import Probe, ProbeReply, parse_key
-from parasync.runtime._group import Group, Member
+from parasync.runtime._bell import current_loop
+from parasync.runtime._group import Group
+from parasync.runtime._locks import NotedLock
+from parasync.runtime._member import Member
 from parasync.runtime._recovery import Pace, Recovery
 from parasync.runtime._sources import Source
-from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe
+from parasync.transports._protocol import AskTransport, ProbeResponder, SyncTransport, Unsubscribe
+
+logger: Final = logging.getLogger("parasync")
 
 SourceKey: TypeAlias = tuple[Hashable, ...]
+Place: TypeAlias = tuple[str, AbstractEventLoop | None]
+"""A topic and a loop."""
+
+
+class Ear:
+    """Answers the probes of one topic in one event loop, for all replicas that were made there."""
+
+    __slots__ = ("members", "place", "unsubscribe")
+
+    def __init__(self, place: Place, answer_probes: Callable[[str, ProbeResponder], Unsubscribe]) -> None:
+        self.place = place
+        self.members: dict[Member[Any], Group] = {}
+        self.unsubscribe = answer_probes(place[0], self.probed)
+
+    def probed(self, probe: Probe) -> ProbeReply | None:
+        """An authority looks who is there: tell it of an epoch above its own, and learn from it of a new life."""
+        heard = 0
+        for member in list(self.members):
+            heard = max(heard, member.current_epoch)
+            if probe.serving and probe.epoch > member.current_epoch and (group := self.members.get(member)):
+                group.doubt(member, "another life of the authority was heard", heard=True)
+        return ProbeReply(heard, serving=False) if heard > probe.epoch else None
 
 
 class Hub:
-    """The replicas of one transport in this process."""
+    """The replicas of one transport in this process. Usable from any thread; leaving never waits for a lock."""
 
     def __init__(self, transport: SyncTransport) -> None:
         self.transport = transport
+        self._lock = NotedLock()
         self._groups: dict[str, Group] = {}
         self._recoveries: dict[SourceKey, Recovery] = {}
-        self._ears: dict[str, tuple[set[Member[Any]], Unsubscribe]] = {}
-        self._lock = threading.RLock()
+        self._ears: dict[Place, Ear] = {}
+        self._given_up = False
 
-    def join(self, member: Member[Any]) -> Group:
-        """Subscribe a replica to its key; what is published from now on reaches it."""
+    def join(self, member: Member[Any]) -> Group | None:
+        """Subscribe a replica to its key; what is published from now on reaches it. None: this hub was given up meanwhile.
+
+        Raises:
+            ParasyncError: what subscribing raises; then nothing is left behind.
+        """
         with self._lock:
+            if self._given_up:
+                return None
             group = self._groups.get(member.key)
-            if group is None:
-                group = Group(member.key)
-            group.join(member, self.transport)
-            self._groups[member.key] = group
+            try:
+                if group is None:
+                    group = Group(member.key)
+                    group.open(self.transport)
+                    self._groups[member.key] = group
+                group.join(member)
+            finally:
+                self._give_up_if_empty()
             return group
 
-    def leave(self, member: Member[Any], group: Group, source: SourceKey | None) -> None:
-        """End what `join`, `recover` and `hear_probes` began; silent at once, from any thread."""
-        with self._lock:
-            if group.leave(member) and self._groups.get(member.key) is group:
-                del self._groups[member.key]
-            if source is not None and (recovery := self._recoveries.get(source)) and recovery.remove(member):
-                del self._recoveries[source]
-            topic = parse_key(member.key).topic
-            members, unsubscribe = self._ears.get(topic, (set(), None))
-            members.discard(member)
-            if not members and unsubscribe is not None:
-                del self._ears[topic]
-                unsubscribe()
-            if not self._groups:
-                _forget(self)
+    def leave(self, member: Member[Any], group: Group, source: SourceKey | None, ear: Ear | None) -> None:
+        """End what `join`, `recover` and `hear_probes` began; from any thread, and may be called again."""
+        self._lock.note(partial(self._remove, member, group, source, ear))
 
     def recover(self, key: SourceKey, source: Callable[[], Source], pace: Pace, member: Member[Any], group: Group) -> Recovery:
         """Let a recovery in the running loop serve a replica; replicas with one key share one."""
@@ -64,25 +90,37 @@ class Hub:
             recovery.add(member, group)
             return recovery
 
-    def hear_probes(self, member: Member[Any], group: Group) -> None:
+    def hear_probes(self, member: Member[Any], group: Group) -> Ear | None:
         """Tell probing authorities which epoch the replica has heard, and learn from them of a new life."""
         transport = self.transport
-        topic = parse_key(member.key).topic
+        if not isinstance(transport, AskTransport) or not transport.capabilities.ask:
+            return None
+        # One in each loop: a probe that has to be answered in a loop that has ended is never answered.
+        place = (parse_key(member.key).topic, current_loop())
         with self._lock:
-            if not isinstance(transport, AskTransport) or not transport.capabilities.ask:
-                return
-            if topic not in self._ears:
-                members: set[Member[Any]] = set()
-                self._ears[topic] = (members, transport.answer_probes(topic, lambda probe: self._probed(members, probe)))
-            self._ears[topic][0].add(member)
+            ear = self._ears.get(place)
+            if ear is None:
+                ear = self._ears[place] = Ear(place, transport.answer_probes)
+            ear.members[member] = group
+            return ear
 
-    def _probed(self, members: set[Member[Any]], probe: Probe) -> ProbeReply | None:
-        heard = 0
-        for member in list(members):
-            heard = max(heard, member.current_epoch)
-            if probe.serving and probe.epoch > member.current_epoch and (group := self._groups.get(member.key)):
-                group.doubt(member, "another life of the authority was heard", heard=True)
-        return ProbeReply(heard, serving=False) if heard > probe.epoch else None
+    def _remove(self, member: Member[Any], group: Group, source: SourceKey | None, ear: Ear | None) -> None:
+        """Under the lock."""
+        group.leave(member)
+        if not group.members and self._groups.get(member.key) is group:
+            del self._groups[member.key]
+            _end(group.unsubscribe)
+        if source is not None and (recovery := self._recoveries.get(source)) and recovery.remove(member):
+            del self._recoveries[source]
+        if ear is not None and ear.members.pop(member, None) is not None and not ear.members:
+            del self._ears[ear.place]
+            _end(ear.unsubscribe)
+        self._give_up_if_empty()
+
+    def _give_up_if_empty(self) -> None:
+        if not self._groups and not self._given_up:
+            self._given_up = True
+            _hubs.pop(id(self.transport), None)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> Task[None]:
         if isinstance(self.transport, AskTransport):
@@ -91,23 +129,24 @@ class Hub:
 
 
 _hubs: Final[dict[int, Hub]] = {}
-_hubs_lock: Final = threading.RLock()
+"""The hubs that have replicas. Guarded by nothing but the atomicity of `setdefault` and `pop`, since leaving must not wait."""
 
 
-def hub_of(transport: SyncTransport) -> Hub:
-    """The hub of a transport; it lives as long as it has replicas."""
-    with _hubs_lock:
-        return _hubs.setdefault(id(transport), Hub(transport))
+def join(transport: SyncTransport, member: Member[Any]) -> tuple[Hub, Group]:
+    """Let a replica join those of its transport, in the hub that lives as long as it has replicas.
+
+    Raises:
+        ParasyncError: what subscribing raises; then nothing is left behind.
+    """
+    while True:
+        hub = _hubs.setdefault(id(transport), Hub(transport))
+        group = hub.join(member)
+        if group is not None:
+            return hub, group
 
 
-def _forget(hub: Hub) -> None:
-    with _hubs_lock:
-        if _hubs.get(id(hub.transport)) is hub:
-            del _hubs[id(hub.transport)]
-
-
-def running_loop() -> AbstractEventLoop | None:
-    """The loop that runs in this thread, if one does."""
-    with contextlib.suppress(RuntimeError):
-        return asyncio.get_running_loop()
-    return None
+def _end(unsubscribe: Unsubscribe) -> None:
+    try:
+        unsubscribe()
+    except Exception as error:  # noqa: BLE001  # the transport is not ours, and the books must be right all the same
+        logger.warning("a subscription could not be ended: %s", type(error).__name__)

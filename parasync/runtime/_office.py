@@ -7,6 +7,7 @@ serves with a higher epoch, or finds a higher epoch in its store; it serves agai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
@@ -16,9 +17,9 @@ from typing import Final
 
 import attrs
 
-from parasync.errors import FencedError, ParasyncError
+from parasync.errors import FencedError, ParasyncError, UsageError
 from parasync.protocol import Probe, ProbeReply, next_epoch
-from parasync.runtime._recovery import Clock, monotonic_s
+from parasync.runtime._recovery import Clock, check_seconds, monotonic_s
 from parasync.stores import Store, TopicState
 from parasync.transports._protocol import AskTransport, Responder, SyncTransport, Unsubscribe
 
@@ -41,6 +42,9 @@ class Terms:
         wall_clock: seconds since 1970, for epochs and for the window of idempotency keys.
         random: numbers in [0, 1), for jitter.
         random_bits: a source of random bits, for epochs.
+
+    Raises:
+        UsageError: a time is not a number of seconds above 0, or the limit is below 1.
     """
 
     probe_interval_s: float = 5.0
@@ -51,6 +55,11 @@ class Terms:
     wall_clock: Clock = time.time
     random: Callable[[], float] = random.random
     random_bits: Callable[[int], int] = secrets.randbits
+
+    def __attrs_post_init__(self) -> None:
+        check_seconds(self, "probe_interval_s", "probe_timeout_s", "takeover_after_s")
+        if not isinstance(self.reissues_per_s_max, int) or self.reissues_per_s_max < 1:
+            raise UsageError(f"got reissues_per_s_max={self.reissues_per_s_max!r}, expected an int above 0")
 
 
 class Office:
@@ -75,13 +84,13 @@ class Office:
         self._stop_serving: Unsubscribe | None = None
         self._stop_hearing: Unsubscribe | None = None
         self._task: asyncio.Task[None] | None = None
+        self._claimed = asyncio.Event()
         self._heard = 0
         self._silent_since_s = 0.0
         self.turn = asyncio.Lock()
         """Held while an epoch is claimed, or lost history is repaired."""
         self.epoch = 0
         self.serving = False
-        self.loading = False
         self.started_s = 0.0
 
     async def open(self) -> None:
@@ -106,11 +115,6 @@ class Office:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-
-    async def settled(self) -> None:
-        """Wait until no claim is under way."""
-        async with self.turn:
-            pass
 
     def fence(self, epoch: int) -> None:
         """Stop serving: another authority holds this epoch."""
@@ -157,9 +161,10 @@ class Office:
         for attempt in range(CLAIMS_MAX):
             stored = (await self._store.state(self._topic)).epoch
             epoch = self._next_epoch(stored, heard)
+            # Whoever has heard of an epoch above this one says so, and this very one is taken where nobody does: another
+            # one of the same second could be below.
             replies = await self.probe(epoch, serving=False) if attempt == 0 else ()
             heard = max([heard, *(reply.epoch for reply in replies)])
-            # What nobody objected to is taken as it is: another epoch of the same second might end in lower bits.
             if heard >= epoch:
                 epoch = self._next_epoch(stored, heard)
             try:
@@ -167,9 +172,13 @@ class Office:
             except FencedError as error:
                 heard = max(heard, error.epoch or 0)
                 continue
+            if self._heard > epoch:  # somebody announced himself meanwhile
+                heard = self._heard
+                continue
             self.epoch = epoch
             self.started_s = self._terms.clock()
             self.serving = True
+            self._claimed.set()
             if self._bus is not None and self._stop_serving is None:
                 self._stop_serving = self._bus.serve(self._topic, self._respond)
             return
@@ -180,17 +189,21 @@ class Office:
         return next_epoch(stored=stored, heard=heard, wall_s=terms.wall_clock(), random_bits=terms.random_bits(20))
 
     async def _watch(self) -> None:
-        """Look now and then who else is there."""
+        """Look who else is there: now and then, and to announce each new epoch."""
         while True:
+            self._claimed.clear()
             try:
                 await self._look()
-            except ParasyncError as error:
-                logger.warning("the authority of %r could not look for others: %s", self._topic, error)
-            await asyncio.sleep(self._terms.probe_interval_s * (0.75 + 0.5 * self._terms.random()))
+            except Exception as error:  # noqa: BLE001  # stores and transports are written by others, and this task must live
+                logger.warning("the authority of %r could not look for others: %s", self._topic, _named(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._terms.probe_interval_s * (0.75 + 0.5 * self._terms.random())):
+                    await self._claimed.wait()
 
     async def _look(self) -> None:
         """Tell that this authority serves, and hear who else does; fenced, take over once nobody has been serving for long."""
         async with self.turn:
+            was_serving, known = self.serving, self._heard
             stored = (await self._store.state(self._topic)).epoch
             if self.serving and stored > self.epoch:
                 self.fence(stored)
@@ -205,6 +218,8 @@ class Office:
                     await self.claim(heard)
             elif others:
                 self._heard, self._silent_since_s = heard, now_s
+            elif was_serving or self._heard > known:
+                pass  # fenced while it looked, by somebody who may not have served yet when the others answered
             elif self._lossless or now_s - self._silent_since_s >= self._terms.takeover_after_s:
                 await self.claim(heard)
                 logger.warning("nobody serves %r: this authority does again", self._topic)
@@ -222,7 +237,11 @@ class Office:
         if probe.serving and probe.epoch > self.epoch:
             self.fence(probe.epoch)
         if self.serving:
-            return ProbeReply(self.epoch, serving=not self.loading)
+            return ProbeReply(self.epoch, serving=True)
         known = max(self.epoch, self._heard)
         return ProbeReply(known, serving=False) if known > probe.epoch else None
 
+
+def _named(error: Exception) -> str:
+    """What may be said of an error in a log: the texts of others may hold payload."""
+    return str(error) if isinstance(error, ParasyncError) else type(error).__name__

@@ -20,7 +20,7 @@ class Pen:
     """Writes drafts in the name of one authority; what is not stored is not published.
 
     Several writes of one key may be under way. A store may finish the later one first; then the earlier one is not published
-    any more, and nobody takes that for a loss.
+    any more, and replicas that take that for a loss ask.
     """
 
     def __init__(self, topic: str, transport: SyncTransport, store: Store, office: Office) -> None:
@@ -50,6 +50,9 @@ class Pen:
         else:
             if fresh:
                 self._publish(value, draft, version)
+            else:
+                # The first try may have been stored without anybody knowing: what is published twice does no harm.
+                self._repair(key)
             return version
         finally:
             under_way[key] -= 1
@@ -103,6 +106,7 @@ class Pen:
         task.add_done_callback(self._repairs.discard)
 
     async def _publish_what_is_stored(self, key: str) -> None:
+        # Whatever the store raises: replicas learn of the write when they ask, or with the next one.
         with contextlib.suppress(ParasyncError):
             _, stored = await self._store.read(self._topic, [key])
             if key in stored and stored[key].epoch == self._office.epoch:

@@ -37,22 +37,23 @@ class Readable(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The newest value: a plain read.
+        """The newest value: a plain read. A computation of the cell's library that reads it runs again when it changes.
 
         Raises:
             NotReadyError: none has arrived yet.
             DeletedError: the object was deleted, or never existed.
         """
+        if self._cell is not None:
+            # The cell notes its reader, also where there is no value. It may be a step behind, so the value is not its.
+            self._cell.get()
         try:
-            value = self._member.held.value  # type: ignore[union-attr]  # the exception is the rare case
+            return self._member.held.value  # type: ignore[union-attr]  # the exception is the rare case
         except AttributeError:
             raise self._no_value() from None
-        return value if self._cell is None else self._cell.get()  # type: ignore[return-value]  # set before this read
 
     def peek(self) -> T | None:
-        """The newest value, None where there is none; never raises."""
-        value = getattr(self._member.held, "value", None)
-        return value if self._cell is None or value is None else self._cell.peek()
+        """The newest value, None where there is none; never raises, and no computation depends on it."""
+        return getattr(self._member.held, "value", None)
 
     def get(self) -> T:
         """Like `value`; without an event loop it first asks, if there is a need to.

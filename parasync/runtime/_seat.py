@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
+from types import MethodType
 from typing import Any, Generic, TypeVar
+
+import attrs
 
 from parasync.errors import UsageError
 from parasync.protocol import Envelope, GapPolicy
+from parasync.runtime._attempts import Attempts
+from parasync.runtime._bell import current_loop
 from parasync.runtime._cell import Cell
-from parasync.runtime._group import Group, Member
-from parasync.runtime._hub import Hub, SourceKey, hub_of, running_loop
-from parasync.runtime._recovery import Attempts, Pace, Recovery
-from parasync.runtime._sources import Refetch, RefetchSource, Source, TopicSource
+from parasync.runtime._group import Group
+from parasync.runtime._hub import Ear, Hub, SourceKey, join
+from parasync.runtime._member import Listener, Member, report
+from parasync.runtime._recovery import Pace, Recovery
+from parasync.runtime._sources import Refetch, RefetchSource, Source, TopicSource, check_envelope
 from parasync.topic import Ref
 from parasync.transports._protocol import AskTransport, SyncTransport
 
@@ -39,7 +43,6 @@ class Seat(Generic[T]):
         stale_after_s: float,
     ) -> None:
         self.loop = _loop_for(transport)
-        self.thread = threading.get_ident()
         asks = isinstance(transport, AskTransport) and transport.capabilities.ask
         askable = refetch is not None or asks
         if self.loop is None and refetch is not None and inspect.iscoroutinefunction(refetch):
@@ -58,15 +61,18 @@ class Seat(Generic[T]):
             stale_after_s=stale_after_s,
         )
         if seed is not None:
+            check_envelope(seed, "seed")
             self.member.seed_received(seed, self.member.read(seed))
-        self.hub: Hub = hub_of(transport)
         self.recovery: Recovery | None = None
         self.attempts: Attempts | None = None
         self._source: SourceKey | None = None
-        self.group: Group = self.hub.join(self.member)
+        self._ear: Ear | None = None
+        if cell is not None:
+            self._feed(cell)
+        self.hub: Hub
+        self.group: Group
+        self.hub, self.group = join(transport, self.member)
         try:
-            if cell is not None:
-                self._feed(cell)
             self.member.attend = _Attend(self.member, self._notice)
             if askable:
                 self._recover(ref, refetch)
@@ -75,40 +81,53 @@ class Seat(Generic[T]):
             self.close()
             raise
 
-    def close(self) -> None:
-        """Silent at once, and from any thread; what is left to do on the bus is done in its loop."""
+    def close(self, *, dropped: bool = False) -> None:
+        """Silent at once, and from any thread; what is left to do on the bus is done in its loop.
+
+        Args:
+            dropped: called by a destructor, which may run in the middle of whatever this thread does.
+        """
         self.member.close()
-        if self.loop is None or threading.get_ident() == self.thread or self.transport.capabilities.threads:
-            self.hub.leave(self.member, self.group, self._source)
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and the bus with it
-                self.loop.call_soon_threadsafe(self.hub.leave, self.member, self.group, self._source)
+        leave = partial(self.hub.leave, self.member, self.group, self._source, self._ear)
+        if self.transport.capabilities.threads or self.loop is None or (current_loop() is self.loop and not dropped):
+            leave()
+            return
+        try:
+            self.loop.call_soon_threadsafe(leave)
+        except RuntimeError:  # the loop was closed, and the bus with it: nobody is left who could be disturbed
+            leave()
 
     def _notice(self, _heard: bool) -> None:
         self.member.noticed(self.pace.clock())
 
     def _feed(self, cell: Cell[T]) -> None:
-        _, held = self.group.listen(self.member, lambda change: cell.set(change.new))
-        if held is not None:
-            cell.set(getattr(held, "value", None))
+        """Before anybody can publish to the replica, so that the cell is set in the order of versions."""
+        self.member.listeners = (Listener(lambda change: cell.set(change.new)),)
+        if self.member.held is not None:
+            try:
+                cell.set(getattr(self.member.held, "value", None))
+            except BaseException as error:  # noqa: BLE001  # counted like all else that a cell raises
+                if fatal := report(self.member, error):
+                    raise fatal from None
 
     def _recover(self, ref: Ref[T], refetch: Refetch | None) -> None:
         topic = ref.topic.name
         source: Callable[[], Source]
+        kind: tuple[str | int, ...]
         if refetch is not None:
-            source, self._source = partial(RefetchSource, refetch), ("refetch", ref.key, refetch, self.loop)
+            source, kind = partial(RefetchSource, refetch), ("refetch", ref.key, *_identity(refetch))
         else:
             assert isinstance(self.transport, AskTransport)  # noqa: S101  # askable, and by nothing else
-            source, self._source = partial(TopicSource, self.transport, topic), ("ask", topic, self.loop)
+            source, kind = partial(TopicSource, self.transport, topic), ("ask", topic)
+        self._ear = self.hub.hear_probes(self.member, self.group)
         if self.loop is None:
             self.attempts = Attempts(source(), self.pace, self.member, self.group)
-            self._source = None
             self.member.attend = _Attend(self.member, self.attempts.attend)
             self.attempts.attempt()
         else:
+            self._source = (*kind, self.loop, *_facts(self.pace))
             self.recovery = self.hub.recover(self._source, source, self.pace, self.member, self.group)
             self.member.attend = _Attend(self.member, partial(self.recovery.attend, self.member))
-        self.hub.hear_probes(self.member, self.group)
 
 
 class _Attend:
@@ -121,16 +140,27 @@ class _Attend:
         self._attend = attend
 
     def __call__(self, heard: bool, /) -> None:
-        self._attend(heard)
-        for wake in self._member.watchers:
-            wake()
+        try:
+            self._attend(heard)
+        finally:
+            for wake in self._member.watchers:
+                wake()
 
 
 def _loop_for(transport: SyncTransport) -> AbstractEventLoop | None:
     """The loop in which a replica asks: that of its bus where there is one, else the running one, else none."""
-    running = running_loop()
+    running = current_loop()
     bound = transport.loop if isinstance(transport, AskTransport) else None
     if bound is not None and bound is not running:
         where = "another event loop" if running is not None else "no event loop"
         raise UsageError(f"got {where}, expected the one in which the transport was entered: make the replica there")
     return running
+
+
+def _identity(refetch: Refetch) -> tuple[int, ...]:
+    """What two replicas must have in common to share the calls of a function; a bound method is a new object at each access."""
+    return (id(refetch.__self__), id(refetch.__func__)) if isinstance(refetch, MethodType) else (id(refetch),)
+
+
+def _facts(pace: Pace) -> tuple[float | int, ...]:
+    return tuple([id(fact) if callable(fact) else fact for fact in attrs.astuple(pace, recurse=False)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from parasync.errors import DecodeError, ParasyncError, RefusedError, TransportError, UsageError
@@ -11,16 +12,22 @@ from parasync.protocol import (
     ABSENT,
     ABSENT_OBJECT,
     ASK_KEYS_MAX,
+    EPOCH_MAX,
+    SAME,
+    SEQUENCE_MAX,
+    TOMBSTONE_CHECKSUM,
     Answer,
     Ask,
     Asked,
     Envelope,
+    Kind,
     Outcome,
+    Position,
     Request,
     Response,
     Version,
 )
-from parasync.runtime._group import Member
+from parasync.runtime._member import Member
 from parasync.transports._protocol import AskTransport
 
 Refetch: TypeAlias = Callable[[], Envelope[Any] | Awaitable[Envelope[Any] | None] | None]
@@ -92,29 +99,31 @@ class RefetchSource:
 
     async def fetch(self, batch: Batch, timeout_s: float) -> list[Fetched]:
         """Call it, and await what it returns if that is awaitable."""
-        try:
+        with _as_failure():
             found = self._refetch()
             if inspect.isawaitable(found):
                 found = await found
-        except ParasyncError:
-            raise
-        except Exception as error:
-            raise TransportError(f"refetch raised {type(error).__name__}") from error
         return _found(found, batch)
 
     def fetch_now(self, batch: Batch, timeout_s: float) -> list[Fetched]:
         """Call it; an awaitable cannot be awaited here."""
-        try:
+        with _as_failure():
             found = self._refetch()
-        except ParasyncError:
-            raise
-        except Exception as error:
-            raise TransportError(f"refetch raised {type(error).__name__}") from error
         if inspect.isawaitable(found):
             if inspect.iscoroutine(found):
                 found.close()
             raise UsageError("got an async refetch, expected a plain function: there is no event loop here")
         return _found(found, batch)
+
+
+@contextlib.contextmanager
+def _as_failure() -> Iterator[None]:
+    try:
+        yield
+    except ParasyncError:
+        raise
+    except Exception as error:
+        raise TransportError(f"refetch raised {type(error).__name__}") from error
 
 
 def _ask_of(batch: Batch) -> tuple[Ask, list[int]]:
@@ -137,7 +146,28 @@ def _results(ask: Ask, entries: Sequence[int], response: Response) -> list[Fetch
 
 def _found(found: object, batch: Batch) -> list[Fetched]:
     if isinstance(found, Envelope):
+        check_envelope(found, "refetch")
         return [Fetched(found, found.epoch, ABSENT, 0)] * len(batch)
     if found is None:
-        return [Fetched(ABSENT_OBJECT, member.current_epoch, ABSENT, 0) for member, _ in batch]
+        return [Fetched(_nothing_at(asked.position), member.current_epoch, ABSENT, 0) for member, asked in batch]
     raise UsageError(f"got a {type(found).__name__} from refetch, expected an Envelope or None")
+
+
+def _nothing_at(position: Position | None) -> Outcome:
+    deleted = position is not None and position.checksum == TOMBSTONE_CHECKSUM
+    return SAME if deleted else ABSENT_OBJECT
+
+
+def check_envelope(envelope: Envelope[Any], what: str) -> None:
+    """Raise unless an envelope that the user made can be compared with others.
+
+    Raises:
+        UsageError: its version or its kind is not of the type or in the range that it must be.
+    """
+    sequence, epoch = envelope.sequence, envelope.epoch
+    if type(sequence) is not int or not 1 <= sequence <= SEQUENCE_MAX:
+        raise UsageError(f"got an envelope with sequence={sequence!r} from {what}, expected an int from 1 to {SEQUENCE_MAX}")
+    if type(epoch) is not int or not 0 <= epoch <= EPOCH_MAX:
+        raise UsageError(f"got an envelope with epoch={epoch!r} from {what}, expected an int from 0 to {EPOCH_MAX}")
+    if not isinstance(envelope.kind, Kind):
+        raise UsageError(f"got an envelope with kind={envelope.kind!r} from {what}, expected a Kind")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
 import weakref
-from asyncio import AbstractEventLoop
 from collections import deque
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
+import attrs
+
 from parasync.errors import UsageError
 from parasync.protocol import Held, Version
-from parasync.runtime._group import Group, Member
+from parasync.runtime._bell import Bell, current_loop
+from parasync.runtime._group import Group
+from parasync.runtime._member import Member
 from parasync.runtime._views import Change, change_between, merge
 from parasync.transports._protocol import Unsubscribe
 
@@ -26,19 +27,18 @@ CHANGES_MAX: Final = 16
 class Changes(Generic[T]):
     """The changes of one replica from a given version on; an async iterator, and an async context manager that ends it.
 
-    It ends by itself when the replica is closed, or when nobody holds it any more. It is used in one event loop.
+    It ends by itself when the replica or its transport is closed, or when nobody holds it any more. It is used in one event
+    loop.
     """
 
     def __init__(self, member: Member[T], group: Group, since: Version | None) -> None:
+        self._stop: tuple[Unsubscribe, ...] = ()
         self._member = member
         self._group = group
         self._since = since
         self._base = member.held
         self._waiting: deque[Change[T]] = deque()
-        self._stop: tuple[Unsubscribe, ...] = ()
-        self._loop: AbstractEventLoop | None = None
-        self._wake: asyncio.Event | None = None
-        self._thread = 0
+        self._bell: Bell | None = None
         self._ended = False
         self._lock = threading.Lock()
 
@@ -46,18 +46,17 @@ class Changes(Generic[T]):
         return self
 
     async def __anext__(self) -> Change[T]:
-        wake = self._begin()
+        bell = self._begin()
         while True:
             # Read before looking for changes: what was pushed before the end is still served.
-            over = self._ended or self._member.closed
+            over = self._ended or self._member.closed or self._group.over
             with self._lock:
                 if self._waiting:
                     return self._waiting.popleft()
             if over:
                 self.end()
                 raise StopAsyncIteration
-            await wake.wait()
-            wake.clear()
+            await bell.heard()
 
     async def __aenter__(self) -> Self:
         self._begin()
@@ -71,28 +70,26 @@ class Changes(Generic[T]):
     def end(self) -> None:
         """Stop; may be called again, and from any thread."""
         self._ended = True
-        self.__del__()
+        self._detach()
         self.wake()
 
     def wake(self) -> None:
         """Let the reader look again; from any thread."""
-        if self._loop is None or self._wake is None:
-            return
-        if threading.get_ident() == self._thread:
-            self._wake.set()
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop of the reader has ended
-                self._loop.call_soon_threadsafe(self._wake.set)
+        if self._bell is not None:
+            self._bell.ring()
 
     def push(self, change: Change[T]) -> None:
         """The replica made a step; called in the order of versions, from any thread."""
-        if self._since is not None and change.version <= self._since:
-            return
         with self._lock:
             self._take(change)
         self.wake()
 
     def _take(self, change: Change[T]) -> None:
+        if self._since is not None:
+            if change.version <= self._since:
+                return
+            change = attrs.evolve(change, skipped=_versions_between(self._since, change.version))
+            self._since = None
         self._waiting.append(change)
         if len(self._waiting) > CHANGES_MAX:
             merged = self._waiting.popleft()
@@ -100,26 +97,31 @@ class Changes(Generic[T]):
                 merged = merge(merged, self._waiting.popleft())
             self._waiting.append(merged)
 
-    def _begin(self) -> asyncio.Event:
-        loop = asyncio.get_running_loop()
-        if self._wake is None:
-            self._loop, self._wake, self._thread = loop, asyncio.Event(), threading.get_ident()
-            push = _WeakPush(self)
-            # Other threads push only after what was held when the listening began.
-            with self._lock:
-                unlisten, held = self._group.listen(self._member, push)
-                self._stop = (unlisten, self._group.watch(self._member, push))
-                if held is not None and held is not self._base and self._since is None:
-                    self._take(change_between(self._base, held, "since"))
-                elif held is not None and self._since is not None and held.version > self._since:
-                    self._take(_since(held, self._since))
-        elif self._loop is not loop:
+    def _begin(self) -> Bell:
+        if self._bell is None:
+            self._bell = Bell()
+            if not self._ended:
+                self._listen()
+        elif self._bell.loop is not current_loop():
             raise UsageError("got another event loop, expected the one in which this stream was begun: make a stream in each")
-        return self._wake
+        return self._bell
 
-    def __del__(self) -> None:
+    def _listen(self) -> None:
+        push = _WeakPush(self)
+        # Other threads push only after what was held when the listening began.
+        with self._lock:
+            unlisten, held = self._group.listen(self._member, push)
+            self._stop = (unlisten, self._group.watch(self._member, push))
+            base, self._base = (self._base if self._since is None else None), None
+            if held is not None and not _says_the_same(base, held):
+                self._take(change_between(base, held, "since"))
+
+    def _detach(self) -> None:
         for stop in self._stop:
             stop()
+
+    def __del__(self) -> None:
+        self._detach()
 
 
 class _WeakPush:
@@ -140,7 +142,15 @@ class _WeakPush:
             stream.push(change)
 
 
-def _since(held: Held[T], since: Version) -> Change[T]:
-    change: Change[T] = change_between(None, held, "since")
-    change.skipped = held.sequence - since.sequence - 1 if held.epoch == since.epoch else None
-    return change
+def _says_the_same(base: Held[Any] | None, held: Held[Any]) -> bool:
+    """Whether nothing changed: an answer that confirms what is shown replaces all but the value."""
+    return base is held or (
+        base is not None
+        and base.version == held.version
+        and base.kind is held.kind
+        and getattr(base, "value", None) is getattr(held, "value", None)
+    )
+
+
+def _versions_between(first: Version, second: Version) -> int | None:
+    return second.sequence - first.sequence - 1 if first.epoch == second.epoch else None

@@ -12,12 +12,13 @@ from typing import Any, Self, TypeVar
 from parasync.errors import (
     AskTimeoutError,
     ClosedError,
+    DeletedError,
     HistoryLostError,
     NoAuthorityError,
     ParseError,
     UsageError,
 )
-from parasync.protocol import Envelope, GapPolicy, Version
+from parasync.protocol import Envelope, GapPolicy, Held, Kind, Version
 from parasync.runtime._cell import Cell
 from parasync.runtime._readable import Readable
 from parasync.runtime._recovery import Pace
@@ -27,9 +28,11 @@ from parasync.runtime._stream import Changes
 from parasync.runtime._views import Change
 from parasync.runtime._watch import Watch
 from parasync.topic import Ref
+from parasync.transports._fanout import check_handler
 from parasync.transports._protocol import SyncTransport, Unsubscribe
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class synced(Readable[T]):
@@ -46,7 +49,7 @@ class synced(Readable[T]):
             By default the authority is asked over the transport.
         cell: where to put each value, so that others can watch it, e.g. a signal.
         gap: what to do when a version was lost on the way: ask for the newest, or trust the one that arrived (`"apply"`).
-        pace: how often to ask and how long to wait.
+        pace: how often to ask and how long to wait; replicas of one topic share their asks if they have the same pace.
         stale_after_s: the age of a proof in seconds beyond which the status is `STALE`; by default 1.5 reconcile intervals and
             one ask.
 
@@ -75,9 +78,15 @@ class synced(Readable[T]):
             raise UsageError(f"got gap={gap!r}, expected 'refetch' or 'apply'")
         if seed is not None and not isinstance(seed, Envelope):
             raise UsageError(f"got a {type(seed).__name__} as seed, expected an Envelope")
+        if refetch is not None and not callable(refetch):
+            raise UsageError(f"got a {type(refetch).__name__} as refetch, expected a function that returns the newest envelope")
+        if cell is not None and not (callable(getattr(cell, "get", None)) and callable(getattr(cell, "set", None))):
+            raise UsageError(f"got a {type(cell).__name__} as cell, expected an object with get, peek and set")
         pace = pace or Pace()
         if stale_after_s is None:
             stale_after_s = 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s
+        elif not isinstance(stale_after_s, int | float) or not stale_after_s > 0:
+            raise UsageError(f"got stale_after_s={stale_after_s!r}, expected a number of seconds above 0")
         seat = Seat(ref, transport, pace, seed=seed, refetch=refetch, cell=cell, gap=gap, stale_after_s=stale_after_s)
         super().__init__(ref, seat)
 
@@ -87,22 +96,29 @@ class synced(Readable[T]):
         """Call a function with every later change, in order, on the thread that brought it; it must not block.
 
         What it raises is logged and counted in `stats.handler_errors`. Returns a function that ends the subscription at once.
+        A listener that is busy while `LISTENER_PENDING_MAX` changes wait for it gets those beyond as one.
 
         Raises:
             ClosedError: the replica was closed.
+            UsageError: the listener is not a plain function.
         """
         self._check_open()
+        check_handler(listener)
         return self._seat.group.listen(self._member, listener)[0]
 
     def changes(self, since: Version | None = None) -> Changes[T]:
         """An async iterator over the changes from now on, or over what is newer than `since`.
 
         A reader that falls more than `CHANGES_MAX` behind gets one step to the newest instead, which says how many it skipped.
+        It ends when the replica or its transport is closed.
 
         Raises:
             ClosedError: the replica was closed.
+            UsageError: `since` is not a version.
         """
         self._check_open()
+        if since is not None:
+            _check_version(since)
         return Changes(self._member, self._seat.group, since)
 
     # Waiting
@@ -112,10 +128,9 @@ class synced(Readable[T]):
 
         Raises:
             AskTimeoutError: no value came in time; `reason` tells why.
-            ClosedError: the replica was closed.
+            ClosedError: the replica or its transport was closed.
         """
-        await self._until(lambda: hasattr(self._member.held, "value"), timeout_s, "a first value")
-        return self.value
+        return (await self._until(self._showing, timeout_s, "a first value")).value
 
     async def fresh(self, max_stale_s: float = 0.0, timeout_s: float | None = None) -> T:
         """The value, proven to be current not longer than `max_stale_s` seconds ago; asks if the proof is older.
@@ -125,12 +140,11 @@ class synced(Readable[T]):
             AskTimeoutError: no proof came within `timeout_s` seconds.
             ParseError: the newest version cannot be read.
             DeletedError: the object was deleted, or never existed.
-            ClosedError: the replica was closed.
+            ClosedError: the replica or its transport was closed.
+            UsageError: the replica was made without an event loop, so that nobody would ask while this waits.
         """
         self._check_open()
         if self.age_s > max_stale_s or self._member.provisional:
-            if not self._member.askable:
-                raise NoAuthorityError("got a demand for a fresh value, but this transport cannot ask: pass refetch=")
             number = self._demand("a read demands a fresh value")
             await self._until(lambda: self._member.needs_closed >= number, timeout_s, "a proof")
         if self._member.refused is not None:
@@ -144,20 +158,25 @@ class synced(Readable[T]):
             HistoryLostError: the authority lost the history in which this version was written.
             AskTimeoutError: the version did not come within `timeout_s` seconds.
             DeletedError: the object is gone in the version that came.
-            ClosedError: the replica was closed.
+            ClosedError: the replica or its transport was closed.
+            UsageError: `version` is not a version.
         """
-        if not self._contains(version) and self._member.askable:
+        _check_version(version)
+        if self._at(version) is None:
             self._check_open()
-            self._demand("a read demands a version")
-        await self._until(lambda: self._contains(version), timeout_s, f"version {version}")
-        return self.value
+            if self._seat.recovery is not None:
+                self._demand("a read demands a version")
+        held = await self._until(lambda: self._at(version), timeout_s, f"version {version}")
+        if held.kind is Kind.TOMBSTONE:
+            raise DeletedError(f"{self.key!r} was deleted, or never existed", held.version)
+        return held.value
 
     async def when_idle(self, timeout_s: float | None = None) -> None:
         """Wait until nothing is under way: no need is open, and no listener is being called.
 
         Raises:
             AskTimeoutError: it did not become idle within `timeout_s` seconds; `reason` tells why.
-            ClosedError: the replica was closed.
+            ClosedError: the replica or its transport was closed.
         """
         await self._until(lambda: not self._member.need_open and not self._member.draining, timeout_s, "idleness")
 
@@ -172,7 +191,7 @@ class synced(Readable[T]):
         """Like `close`, and waits until the last replica's way to ask has ended too."""
         self.close()
         recovery = self._seat.recovery
-        if recovery is not None and recovery.task.cancelling():
+        if recovery is not None and recovery.over and recovery.task.get_loop() is asyncio.get_running_loop():
             await asyncio.wait([recovery.task])
 
     def __enter__(self) -> Self:
@@ -195,7 +214,7 @@ class synced(Readable[T]):
     def __del__(self) -> None:
         member = getattr(self, "_member", None)
         if member is not None and not member.closed:
-            self.close()
+            self._seat.close(dropped=True)
             with contextlib.suppress(AttributeError):  # the interpreter is ending, and `warnings` is gone
                 warnings.warn(f"a replica of {self.key!r} was dropped without being closed", ResourceWarning, 2, self)
 
@@ -204,37 +223,49 @@ class synced(Readable[T]):
             raise ClosedError(f"the replica of {self.key!r} was closed")
 
     def _demand(self, reason: str) -> int:
-        number = self._seat.group.doubt(self._member, reason)
+        if not self._member.askable:
+            raise NoAuthorityError("got a demand for a fresh value, but this transport cannot ask: pass refetch=")
         if self._seat.recovery is None:
             raise UsageError("this replica was made without an event loop: use `get()`, or make it where a loop runs")
+        number = self._seat.group.doubt(self._member, reason)
         self._seat.recovery.demand(self._member)
         return number
 
-    def _contains(self, version: Version) -> bool:
-        """Whether the held version is not below this one, and of a history that contains it."""
+    def _showing(self) -> Held[T] | None:
+        held = self._member.held
+        return held if hasattr(held, "value") else None
+
+    def _at(self, version: Version) -> Held[T] | None:
+        """What is held, if that is this version or a later one of a history that contains it."""
         member = self._member
         held, history = member.held, member.history
-        if held is None or held.version < version or member.provisional:
-            return False
-        if version.epoch == held.epoch or not member.askable:
-            return True
-        if history.told_by < held.epoch:
-            return False
+        reached = held is not None and held.version >= version and not member.provisional
+        if held is not None and reached and (version.epoch == held.epoch or not member.askable):
+            return held
         if version.epoch < history.history_epoch:
             raise HistoryLostError(f"version {version} was lost: its history begins at {history.history_epoch}")
-        return True
+        return held if held is not None and reached and history.told_by >= held.epoch else None
 
-    async def _until(self, done: Callable[[], bool], timeout_s: float | None, what: str) -> None:
-        if done():
-            return
+    async def _until(self, done: Callable[[], R | None], timeout_s: float | None, what: str) -> R:
+        """What the function returns as soon as that is true."""
+        if found := done():
+            return found
         try:
             async with asyncio.timeout(timeout_s) as deadline:
                 with Watch(self._member, self._seat.group) as watch:
-                    while not done():
+                    while not (found := done()):
                         self._check_open()
+                        if self._seat.group.over:
+                            raise ClosedError(f"the transport of {self.key!r} was closed")
                         await watch.step()
+                    return found
         except TimeoutError:
             if not deadline.expired():
                 raise
             reason = self.reason or "nothing came"
             raise AskTimeoutError(f"waited {timeout_s:g} s for {what} of {self.key!r}: {reason}", timeout_s) from None
+
+
+def _check_version(version: object) -> None:
+    if not isinstance(version, Version):
+        raise UsageError(f"got a {type(version).__name__}, expected a Version")

@@ -60,7 +60,14 @@ class Snapshot(Generic[T]):
 
 @attrs.frozen
 class ReplicaMeta:
-    """What is known of the version that a replica shows; the first three are None before the first."""
+    """What is known of the version that a replica shows; all but the status are None before the first.
+
+    Args:
+        schema_version: the shape in which its value was written.
+        sequence: counts the writes of the object.
+        epoch: the life of the authority that wrote it.
+        status: what the replica says of it now.
+    """
 
     schema_version: str | None
     sequence: int | None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
 from types import TracebackType
 from typing import Any, Self
 
-from parasync.runtime._group import Group, Member
+from parasync.runtime._bell import Bell
+from parasync.runtime._group import Group
+from parasync.runtime._member import Member
 
 
 class Watch:
@@ -17,9 +16,7 @@ class Watch:
     def __init__(self, member: Member[Any], group: Group) -> None:
         self._member = member
         self._group = group
-        self._event = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._bell = Bell()
 
     def __enter__(self) -> Self:
         self._unlisten, _ = self._group.listen(self._member, self.poke)
@@ -32,13 +29,8 @@ class Watch:
 
     def poke(self, _step: object = None) -> None:
         """The replica took a step; from any thread."""
-        if threading.get_ident() == self._thread:
-            self._event.set()
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop of the waiter has ended
-                self._loop.call_soon_threadsafe(self._event.set)
+        self._bell.ring()
 
     async def step(self) -> None:
         """Wait for the next step since the last call."""
-        await self._event.wait()
-        self._event.clear()
+        await self._bell.heard()

@@ -39,7 +39,7 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     async def claim(self, topic: str, epoch: int) -> TopicState:
-        """Make `epoch` the one that may write.
+        """Make `epoch` the one that may write. The history of a topic that was never claimed begins with it.
 
         Raises:
             FencedError: the stored epoch is not below this one.
@@ -48,7 +48,8 @@ class MemoryStore:
             held = self._topics.setdefault(topic, _Topic())
             if held.state.epoch >= epoch:
                 raise _fenced(held.state.epoch, epoch)
-            held.state = attrs.evolve(held.state, epoch=epoch)
+            began = held.state.history_epoch if held.state.epoch else epoch
+            held.state = attrs.evolve(held.state, epoch=epoch, history_epoch=began)
             return held.state
 
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
@@ -87,7 +88,7 @@ class MemoryStore:
             below = None if current is None else current.version
             version = next_version(below, epoch=epoch, floor=held.state.floor, deletes=deletes)
             held.objects[draft.key] = Envelope(
-                draft.body,
+                None if deletes else draft.body,
                 draft.schema_version,
                 version.sequence,
                 epoch,
@@ -101,7 +102,7 @@ class MemoryStore:
                     held.outcomes.popitem(last=False)
             return Outcome(version, fresh=True)
 
-    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody]]]:
+    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody | None]]]:
         """Those of the objects that exist, tombstones included, and the state of the topic at the same moment."""
         with self._lock:
             held = self._topics.get(topic, _Topic())
@@ -126,6 +127,8 @@ class MemoryStore:
             held.outcomes.popitem(last=False)
         if draft.idempotency_key is None or (done := held.outcomes.get((draft.key, draft.idempotency_key))) is None:
             return None
+        if done.at_s < draft.now_s - self._window_s:  # behind one that a clock which was set back made younger
+            return None
         if done.checksum != draft.checksum:
             raise IdempotencyError("got an idempotency key that was used for another value, expected a new one for each write")
         return done.version
@@ -141,7 +144,7 @@ class _Remembered:
 @attrs.define
 class _Topic:
     state: TopicState = attrs.Factory(TopicState)
-    objects: dict[str, Envelope[EncodedBody]] = attrs.Factory(dict)
+    objects: dict[str, Envelope[EncodedBody | None]] = attrs.Factory(dict)
     outcomes: OrderedDict[tuple[str, str], _Remembered] = attrs.Factory(OrderedDict)
 
 
@@ -149,7 +152,7 @@ def _fenced(stored: int, mine: int) -> FencedError:
     return FencedError(f"got epoch {mine}, expected one above {stored}: another authority took the topic over", stored)
 
 
-def _check_expected(draft: Draft, current: Envelope[EncodedBody] | None) -> None:
+def _check_expected(draft: Draft, current: Envelope[EncodedBody | None] | None) -> None:
     exists = current is not None and current.kind is Kind.STATE
     where = current.version if current is not None else None
     if draft.expected is not None and (exists if draft.expected == ABSENT else draft.expected != where):

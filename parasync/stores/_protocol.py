@@ -72,6 +72,9 @@ class Store(Protocol):
     async def claim(self, topic: str, epoch: int) -> TopicState:
         """Make `epoch` the one that may write to the topic.
 
+        If the topic was never claimed before, `history_epoch` becomes this epoch too: if there ever was another store, what it
+        held is lost.
+
         Raises:
             FencedError: the stored epoch is not below this one; nothing changed.
             StoreError: the store did not do its part.
@@ -95,6 +98,8 @@ class Store(Protocol):
     async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
         """Give the draft the next version of its object and keep both, in one transaction with the idempotency record.
 
+        When the call is cancelled, the write has happened or never will.
+
         Raises:
             FencedError: another epoch claimed the topic; nothing was written.
             ConflictError: the object is not at `draft.expected`; nothing was written.
@@ -104,8 +109,10 @@ class Store(Protocol):
             StoreError: the store did not do its part; nothing was written.
         """
 
-    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody]]]:
+    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody | None]]]:
         """Those of the objects that exist, tombstones included, and the state of the topic at the same moment.
+
+        The value of an envelope is the stored body, None for a tombstone.
 
         Raises:
             StoreError: the store did not do its part.

@@ -1,0 +1,59 @@
+"""A store as its contract wants it, whoever wrote it: what it raises is an error of parasync."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from parasync.errors import IndeterminateError, ParasyncError, StoreError
+from parasync.protocol import EncodedBody, Envelope, Version
+from parasync.stores import Draft, Outcome, Store, TopicState
+
+
+class GuardedStore:
+    """Passes all calls on; what is no error of parasync becomes a `StoreError`, or an `IndeterminateError` for a write."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def claim(self, topic: str, epoch: int) -> TopicState:
+        """See `Store`."""
+        with _as(StoreError, "nobody knows whether it was claimed"):
+            return await self._store.claim(topic, epoch)
+
+    async def history_lost(self, topic: str, epoch: int) -> TopicState:
+        """See `Store`."""
+        with _as(StoreError, "nobody knows whether it was noted"):
+            return await self._store.history_lost(topic, epoch)
+
+    async def state(self, topic: str) -> TopicState:
+        """See `Store`."""
+        with _as(StoreError, "nothing was read"):
+            return await self._store.state(topic)
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        """See `Store`."""
+        with _as(IndeterminateError, "the write may have happened"):
+            return await self._store.write(topic, epoch, draft)
+
+    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody | None]]]:
+        """See `Store`."""
+        with _as(StoreError, "nothing was read"):
+            return await self._store.read(topic, keys)
+
+    async def page(self, topic: str, *, prefix: str, after: str, limit: int) -> list[tuple[str, Version]]:
+        """See `Store`."""
+        with _as(StoreError, "nothing was read"):
+            return await self._store.page(topic, prefix=prefix, after=after, limit=limit)
+
+
+@contextlib.contextmanager
+def _as(kind: type[StoreError], consequence: str) -> Iterator[None]:
+    try:
+        yield
+    except ParasyncError:
+        raise
+    except Exception as error:
+        raise kind(f"the store raised {type(error).__name__}, expected a StoreError: {consequence}") from error
