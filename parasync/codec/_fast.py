@@ -19,7 +19,7 @@ from uuid import UUID
 import attrs
 
 from parasync.errors import UsageError
-from parasync.gate._adapters import StructAdapter
+from parasync.gate._adapters import StructAdapter, members_of
 from parasync.gate._analysis import shape_of
 from parasync.gate._fields import types_of
 from parasync.gate._forms import DECIMAL_CHARS_MAX
@@ -155,9 +155,10 @@ def _plainly_made(cls: Any) -> bool:
 
 def _same_struct(type_: Any) -> bool:
     try:
-        return all(_is_same(part) and not _holds_tuple(part) for part in map(shape_of, types_of(type_).values()))
-    except (UsageError, AttributeError):
+        parts = [shape_of(part) for member in members_of(type_) for part in types_of(member).values()]
+    except UsageError:
         return False
+    return all(_is_same(part) and not _holds_tuple(part) for part in parts)
 
 
 def _holds_tuple(shape: Shape) -> bool:

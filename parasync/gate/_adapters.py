@@ -7,26 +7,45 @@ from __future__ import annotations
 
 import sys
 import types
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Final, Union, get_args, get_origin
 
 from parasync.errors import EncodeError
 from parasync.gate._shape import Adapter
 
+_ROOTS: Final = {"msgspec": "Struct", "pydantic": "BaseModel"}
+
 
 def adapter_of(type_: Any) -> Adapter | None:
     """The adapter for a class of msgspec or pydantic, or for a union of such classes of one library; None for other types."""
-    members = get_args(type_) if get_origin(type_) in (Union, types.UnionType) else (type_,)
-    for library, base, adapter in (("msgspec", "Struct", StructAdapter), ("pydantic", "BaseModel", ModelAdapter)):
-        module = sys.modules.get(library)
-        root = getattr(module, base, None)
-        if root is not None and all(_below(member, root) for member in members):
-            return adapter(type_)
-    return None
+    libraries = {_library_of(member) for member in members_of(type_)}
+    if libraries == {"msgspec"}:
+        return StructAdapter(type_)
+    return ModelAdapter(type_) if libraries == {"pydantic"} else None
 
 
-def _below(type_: Any, root: type) -> bool:
+def grouped(members: tuple[Any, ...]) -> list[Any]:
+    """The members of a union, those of one library as one: it tells its own classes apart."""
+    kept = [member for member in members if _library_of(member) is None]
+    for library in _ROOTS:
+        own = tuple(member for member in members if _library_of(member) == library)
+        if own:
+            kept.append(Union[own])  # noqa: UP007
+    return kept
+
+
+def members_of(type_: Any) -> tuple[Any, ...]:
+    """The members of a union; any other type is its own only member."""
+    return get_args(type_) if get_origin(type_) in (Union, types.UnionType) else (type_,)
+
+
+def _library_of(type_: Any) -> str | None:
     cls = get_origin(type_) or type_
-    return isinstance(cls, type) and issubclass(cls, root)
+    if isinstance(cls, type):
+        for library, base in _ROOTS.items():
+            root = getattr(sys.modules.get(library), base, None)
+            if root is not None and issubclass(cls, root):
+                return library
+    return None
 
 
 class StructAdapter:
@@ -38,7 +57,7 @@ class StructAdapter:
         import msgspec
 
         self._type = type_
-        self._classes = tuple(get_origin(part) or part for part in (get_args(type_) if _is_union(type_) else (type_,)))
+        self._classes = tuple(get_origin(part) or part for part in members_of(type_))
         self._convert = msgspec.convert
         self._plain = msgspec.to_builtins
 
@@ -66,7 +85,7 @@ class ModelAdapter:
 
         self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(type_)
         self._to_json = pydantic_core.to_json
-        self._classes = get_args(type_) if _is_union(type_) else (type_,)
+        self._classes = members_of(type_)
         self.anything = any(issubclass(part, pydantic.RootModel) for part in self._classes)
         self._by_alias = any(
             field.validation_alias is not None and not part.model_config.get("populate_by_name", False)
@@ -104,7 +123,3 @@ class ModelAdapter:
         except Exception:  # noqa: BLE001  # validators are the user's
             return False
         return True
-
-
-def _is_union(type_: Any) -> bool:
-    return get_origin(type_) in (Union, types.UnionType)

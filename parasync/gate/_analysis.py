@@ -10,12 +10,12 @@ import enum
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, ForwardRef, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 
 from parasync.errors import UsageError
-from parasync.gate._adapters import adapter_of
+from parasync.gate._adapters import adapter_of, grouped
 from parasync.gate._fields import is_record, qualifier_of, record_attributes, typed_dict_fields, types_of
 from parasync.gate._forms import FORMS
 from parasync.gate._shape import (
@@ -89,6 +89,8 @@ class _Analysis:
             return Text(type_.__name__, type_)
         if isinstance(type_, TypeVar):
             return self._variable(type_)
+        if isinstance(type_, str | ForwardRef):
+            return self._referred(type_)
         if hasattr(type_, "__supertype__"):
             return self.shape(type_.__supertype__)
         adapter = adapter_of(type_)
@@ -103,7 +105,7 @@ class _Analysis:
         if qualifier_of(type_) is not None:
             return self.shape(args[0])
         if origin in (Union, types.UnionType):
-            return either(name_of(type_), tuple(self.shape(arg) for arg in args))
+            return either(name_of(type_), tuple(self.shape(arg) for arg in grouped(args)))
         if origin is Literal:
             return _literal(type_, args)
         if origin is tuple:
@@ -134,12 +136,20 @@ class _Analysis:
     def _named(self, type_: Any, read: Callable[[], Shape]) -> Shape:
         if type_ in self._open:
             return self._open[type_]
-        placeholder = self._open[type_] = Recursive(name_of(type_), record=is_record(get_origin(type_) or type_))
+        placeholder = self._open[type_] = Recursive(name_of(type_), _written(get_origin(type_) or type_))
         try:
             placeholder.target = read()
         finally:
             del self._open[type_]
         return placeholder.target
+
+    def _referred(self, type_: str | ForwardRef) -> Shape:
+        """A name in an alias made without the `type` statement; only the aliases and classes under way can be meant."""
+        name = type_ if isinstance(type_, str) else type_.__forward_arg__
+        for known, placeholder in self._open.items():
+            if name_of(known) == name:
+                return placeholder
+        raise UsageError(f"got the name {name}, expected the type itself, or the name of the alias that it stands in")
 
     def _record(self, type_: Any, origin: type) -> Shape:
         hints = types_of(type_)
@@ -187,6 +197,14 @@ class _Analysis:
         if type_.__constraints__:
             return either(type_.__name__, tuple(self.shape(part) for part in type_.__constraints__))
         return self.shape(type_.__bound__) if type_.__bound__ is not None else Anything("Any")
+
+
+def _written(origin: Any) -> str:
+    if not isinstance(origin, type):
+        return "any"
+    if is_record(origin):
+        return "record"
+    return "array" if issubclass(origin, tuple) else "map"
 
 
 def _hashable(shape: Shape) -> bool:

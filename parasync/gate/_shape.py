@@ -134,9 +134,12 @@ class Foreign(Shape):
 
 @attrs.define(eq=False, slots=True)
 class Recursive(Shape):
-    """The place where a type comes back to itself; `target` is its shape, set as soon as it was read to its end."""
+    """The place where a type comes back to itself; `target` is its shape, set as soon as it was read to its end.
 
-    record: bool
+    `written` tells what it writes before the shape is known: as "record" or "map" a map, as "array", or as "any" anything.
+    """
+
+    written: str
     target: Shape | None = None
 
     @property

@@ -147,7 +147,7 @@ def _clash(one: Shape, other: Shape) -> bool:
 
 
 def _is_record(shape: Shape) -> bool:
-    return isinstance(shape, Record) or (isinstance(shape, Recursive) and shape.record)
+    return isinstance(shape, Record) or (isinstance(shape, Recursive) and shape.written == "record")
 
 
 def _overlap(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
@@ -171,8 +171,8 @@ def _wire(shape: Shape) -> set[tuple[Any, ...]]:
         return {("tag", shape.type)} if shape.tagged else {("array",)}
     if isinstance(shape, Mapped | Keyed | Record):
         return {("map",)}
-    if isinstance(shape, Recursive) and shape.record:
-        return {("map",)}
+    if isinstance(shape, Recursive):
+        return {("map" if shape.written == "record" else shape.written,)}
     if isinstance(shape, Foreign) and not shape.adapter.anything:
         return {("map",), ("array",)}
     return {("any",)}

@@ -209,12 +209,19 @@ def test_refused(type_: Any, value: Any) -> None:
         gate.encode(value, CODEC)
 
 
-@pytest.mark.parametrize(("type_", "value"), COERCIONS, ids=lambda case: repr(case)[:40])
-def test_refused_off_a_bus(type_: Any, value: Any) -> None:
+def has_a_body(value: Any) -> bool:
     try:
-        body = CODEC.encode_body(demand_plain(value))
+        demand_plain(value)
     except EncodeError:
-        pytest.skip("no body can hold it")
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"), [case for case in COERCIONS if has_a_body(case[1])], ids=lambda case: repr(case)[:40]
+)
+def test_refused_off_a_bus(type_: Any, value: Any) -> None:
+    body = CODEC.encode_body(value)
     for codec in (CODEC, FAST):
         with pytest.raises(ParseError):
             gate_for(type_).decode(body, codec)
