@@ -22,6 +22,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,20 +30,22 @@ import sys
 import threading
 import tomllib
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import yaml
 
 ROOT = Path(__file__).parents[1]
-USUAL_PORT = "4222"
+USUAL_PORT = re.compile(r"(?<=127\.0\.0\.1:)4222|(?<=--port )4222")
 PATIENCE_S = 60.0
 RUNS_ON = "# keeps running"
+WARNINGS = "error,default:The configuration option"
+"""Warnings are errors; but a pytest without a configuration of its own may be told by a plugin that it has none."""
 LANGUAGES = frozenset({"python", "console", "text", "json", "toml", "yaml", "sh", "http"})
 
 _FENCE = re.compile(
-    r"^```(?:\{code-block\} *)?(?P<language>\w+)\n(?P<options>(?::\w+:.*\n)*)(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^```(?:\{code-block\} *)?(?P<language>\w+)\n(?P<options>(?::\w+:[^\n]*\n)*)(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 
 
@@ -89,8 +92,9 @@ class Page:
         self.module = types.ModuleType(f"page_{page.stem.replace('-', '_').lower()}")
         self.runner = asyncio.Runner()
         self.running: list[Background] = []
-        self.port = USUAL_PORT
+        self.port = ""
         self.printed: str | None = None
+        self.exported: dict[str, str] = {}
         self.on_exit = contextlib.ExitStack()
 
     def blocks(self) -> list[Block]:
@@ -104,13 +108,15 @@ class Page:
             os.chdir(self.folder)
             sys.path.insert(0, str(self.folder))
             sys.modules[self.module.__name__] = self.module
+            if shutil.which("parasync", path=environment({})["PATH"]) is None:
+                self.exported["PATH"] = f"{program_of(self.folder)}{os.pathsep}{environment({})['PATH']}"
             blocks = self.blocks()
             if any("$ nats-server" in block.text for block in blocks):
                 self.port = free_port()
-            elif any(USUAL_PORT in block.text for block in blocks):
+            elif any(USUAL_PORT.search(block.text) for block in blocks):
                 self.port = self.on_exit.enter_context(nats_server(self.folder))
             for block in blocks:
-                self._run(block._replace(text=block.text.replace(USUAL_PORT, self.port)))
+                self._run(block._replace(text=USUAL_PORT.sub(self.port, block.text)))
 
     def _leave(self, cwd: Path, path: list[str]) -> None:
         self.runner.close()
@@ -153,13 +159,17 @@ class Page:
         return printed.getvalue()
 
     def _type(self, where: str, command: str, expected: str) -> None:
+        if command.startswith("export "):
+            name, _, text = command.removeprefix("export ").partition("=")
+            self.exported[name] = text
+            return
         if command.endswith(RUNS_ON):
-            process = Background(command.removesuffix(RUNS_ON), self.folder)
+            process = Background(command.removesuffix(RUNS_ON), self.folder, self.exported)
             self.running.append(process)
             if expected.strip():
                 process.wait_for(expected, where)
             return
-        shell = {"cwd": self.folder, "env": environment(), "timeout": PATIENCE_S}
+        shell = {"cwd": self.folder, "env": environment(self.exported), "timeout": PATIENCE_S}
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, **shell)
         if done.returncode or not prints(expected, done.stdout):
             printed = f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -169,16 +179,17 @@ class Page:
 class Background:
     """A command that runs until its page ends."""
 
-    def __init__(self, command: str, folder: Path) -> None:
+    def __init__(self, command: str, folder: Path, exported: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
             ["bash", "-c", f"exec {command}"],
             cwd=folder,
-            env=environment(),
+            env=environment(exported),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         self._printed = ""
+        self._ended = False
         self._more = threading.Condition()
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
         self._reader.start()
@@ -188,11 +199,16 @@ class Background:
             with self._more:
                 self._printed += line
                 self._more.notify_all()
+        with self._more:
+            self._ended = True
+            self._more.notify_all()
 
     def wait_for(self, expected: str, where: str) -> str:
         """Return all that the command has printed when this is the beginning of it."""
         with self._more:
-            if not self._more.wait_for(lambda: prints(expected.rstrip() + "...", self._printed), PATIENCE_S):
+            wanted = expected.rstrip() + "..."
+            self._more.wait_for(lambda: self._ended or prints(wanted, self._printed), PATIENCE_S)
+            if not prints(wanted, self._printed):
                 raise AssertionError(f"{where}: expected\n{expected}\nbut this was printed:\n{self._printed}")
             return self._printed
 
@@ -226,11 +242,22 @@ def commands_of(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def environment() -> dict[str, str]:
-    """What a reader's shell has: the programs of this Python, and nothing of the tests."""
+def environment(exported: Mapping[str, str]) -> dict[str, str]:
+    """What a reader's shell has: the programs of this Python, this parasync, what was exported, and nothing of the tests."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("PYTEST", "COV_", "PARASYNC"))}
     kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "error", "NO_COLOR": "1", "COLUMNS": "120"}
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": WARNINGS, "NO_COLOR": "1", "COLUMNS": "120"}
+    return kept | ours | exported
+
+
+def program_of(folder: Path) -> Path:
+    """A folder with the command `parasync`, for where the package is used without having been installed."""
+    programs = folder / ".programs"
+    programs.mkdir()
+    program = programs / "parasync"
+    program.write_text('#!/bin/sh\nexec python -m parasync "$@"\n')
+    program.chmod(0o755)
+    return programs
 
 
 def free_port() -> str:
@@ -242,7 +269,7 @@ def free_port() -> str:
 @contextlib.contextmanager
 def nats_server(folder: Path) -> Iterator[str]:
     """A real server; yields its port."""
-    server = Background("nats-server -a 127.0.0.1 -p -1", folder)
+    server = Background("nats-server -a 127.0.0.1 -p -1", folder, {})
     try:
         printed = server.wait_for("...Server is ready", "the server of a page")
         yield re.findall(r"client connections on 127\.0\.0\.1:(\d+)", printed)[0]

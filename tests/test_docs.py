@@ -13,7 +13,7 @@ import pytest
 import parasync
 from parasync import errors
 from parasync.protocol import Status, status_of
-from tests import limits, states
+from tests import commands, limits, states
 from tests.pages import LANGUAGES, ROOT, Page, blocks_of, commands_of, pages, prints
 
 DOCS = ROOT / "docs"
@@ -40,6 +40,9 @@ def test_every_block_says_its_language(page: Path) -> None:
     assert all(re.fullmatch(r"```(\w+|\{[\w-]+\}.*)?", fence) for fence in fences), "an indented or unnamed block"
     assert len(fences) % 2 == 0
     assert all(fence != "```" for fence in fences[::2]), "a block without a language"
+    shown = [fence for fence in fences[::2] if re.match(r"```(\w|\{code-block\})", fence)]
+    assert len(blocks_of(page)) == len(shown)
+    assert all(block.text.strip() for block in blocks_of(page))
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
@@ -183,3 +186,8 @@ def test_every_public_name_is_in_the_reference() -> None:
     pages = "".join(page.read_text() for page in (DOCS / "reference").rglob("*.md"))
     listed = set(re.findall(r"auto(?:class|function|data):: parasync\.(\w+)$", pages, re.MULTILINE))
     assert listed == set(parasync.__all__) - {"ParasyncError"}
+
+
+def test_the_command_line_is_described_as_it_is() -> None:
+    """`python -m tests.commands` writes it anew."""
+    assert commands.PAGE.read_text() == commands.filled(commands.PAGE.read_text())
