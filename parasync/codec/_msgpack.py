@@ -14,6 +14,7 @@ from parasync.codec._limits import check_limits
 from parasync.codec._tags import NESTED, tagged, untagged
 from parasync.errors import DecodeError, EncodeError, UsageError
 from parasync.gate import encode_any
+from parasync.gate._crowd import SHARED_HASH_MAX, spread_dict
 from parasync.protocol import EncodedBody, Envelope, Kind
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ FRAME_BYTES_MIN: Final = 18
 
 _EPOCH_TIME_SHIFT: Final = 20
 _STATE: Final = Kind.STATE
+_EXTENSIONS: Final = bytes([0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8])
+_TAGS_BYTES: Final = 3 * SHARED_HASH_MAX
 _PACKERS: Final[list[Packer]] = []
 
 
@@ -209,7 +212,7 @@ def _decoded(data: bytes, bytes_max: int, depth_max: int, elements_max: int) -> 
         raise DecodeError(f"got {len(data)} bytes, expected 1 to {bytes_max}")
     try:
         check_limits(data, depth_max, elements_max, NESTED)
-        return unpackb(data, ext_hook=_untag, strict_map_key=False, timestamp=3)
+        return _unpack(data)
     except DecodeError:
         raise
     except Exception:  # noqa: BLE001, S110  # whatever a decoder raises on hostile bytes, they are malformed
@@ -234,6 +237,9 @@ def _tag(value: object) -> ExtType:
 
 
 def _unpack(data: bytes) -> Any:
+    if len(data) > _TAGS_BYTES and len(data) - len(data.translate(None, _EXTENSIONS)) > SHARED_HASH_MAX:
+        # There may be many tagged keys, and only those can have been chosen to share one hash.
+        return unpackb(data, ext_hook=_untag, object_pairs_hook=spread_dict, strict_map_key=False, timestamp=3)
     return unpackb(data, ext_hook=_untag, strict_map_key=False, timestamp=3)
 
 

@@ -20,6 +20,7 @@ from uuid import UUID
 from msgpack import ExtType
 
 from parasync.errors import DecodeError, EncodeError
+from parasync.gate._crowd import demand_spread
 from parasync.gate._forms import FORMS
 
 INTEGER_BYTES_MAX: Final = 1024
@@ -83,6 +84,8 @@ def _sequence(type_: type, payload: bytes, unpack: Unpack) -> object:
     items = unpack(payload)
     if type(items) is not list:
         raise DecodeError("got a tuple or set that holds no array")
+    if type_ is not tuple:
+        demand_spread(items)
     made = type_(items)
     if len(made) != len(items):
         raise DecodeError("got a set that holds equal members")

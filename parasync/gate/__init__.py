@@ -13,6 +13,7 @@ members would look alike) the codec tags the value. See `docs/reference` for the
 from __future__ import annotations
 
 from parasync.gate._check import FLOAT_INT_MAX
+from parasync.gate._crowd import SHARED_HASH_MAX
 from parasync.gate._explain import PROBLEMS_MAX
 from parasync.gate._forms import DECIMAL_CHARS_MAX, ZONE_CHARS_MAX
 from parasync.gate._gate import Gate
@@ -23,6 +24,7 @@ __all__ = [
     "FLOAT_INT_MAX",
     "GATES_MAX",
     "PROBLEMS_MAX",
+    "SHARED_HASH_MAX",
     "ZONE_CHARS_MAX",
     "Gate",
     "encode_any",

@@ -14,6 +14,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn_from_attrs, override
 
 from parasync.gate._check import FLOAT_INT_MAX, Check, CheckCompiler
+from parasync.gate._crowd import demand_spread
 from parasync.gate._forms import FORMS
 from parasync.gate._shape import (
     Anything,
@@ -216,7 +217,10 @@ def _many(type_: Any, item: Hook) -> Hook:
     def parse_many(value: Any, _: Any) -> Any:
         if type(value) is not list and type(value) is not type_:
             raise RefusedError
-        made = type_([item(part, None) for part in value])
+        parts = [item(part, None) for part in value]
+        if type_ is not tuple:
+            demand_spread(parts)
+        made = type_(parts)
         if len(made) != len(value):
             # Members that are equal: as a set, some would silently vanish.
             raise RefusedError
@@ -246,7 +250,9 @@ def _mapped(key: Hook, item: Hook) -> Hook:
     def parse_mapped(value: Any, _: Any) -> Any:
         if type(value) is not dict:
             raise RefusedError
-        made = {key(name, None): item(part, None) for name, part in value.items()}
+        keys = [key(name, None) for name in value]
+        demand_spread(keys)
+        made = dict(zip(keys, [item(part, None) for part in value.values()], strict=True))
         if len(made) != len(value):
             raise RefusedError
         return made
