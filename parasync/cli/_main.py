@@ -1,0 +1,84 @@
+"""The program: its commands, and how each of their ends becomes an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from typing import Final
+
+import click
+
+import parasync
+from parasync.cli._exits import Exit, exit_of
+from parasync.cli._ls import ls
+from parasync.cli._objects import delete, get, put
+from parasync.cli._serve import serve
+from parasync.cli._watch import watch
+from parasync.cli.demo import demo
+from parasync.errors import ParasyncError
+
+
+class _InOrder(click.Group):
+    """Lists its commands in the order in which a newcomer needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="Begin with: parasync demo",
+)
+@click.version_option(parasync.__version__, prog_name="parasync", message="%(prog)s %(version)s")
+def program() -> None:
+    """Typed objects that one service owns and every other service reads, live.
+
+    Without --url, `serve` starts a NATS server of its own, and the other commands find it.
+    """
+
+
+for _command in (demo, serve, watch, get, put, delete, ls):
+    program.add_command(_command)
+
+_LOG_FORMAT: Final = "parasync: %(message)s"
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; whatever happens, the result is an exit code, and nobody sees a traceback but for a fault of ours."""
+    # What the library warns of, e.g. a lost connection, is said in one line; its tracebacks are for those who embed it.
+    logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT, stream=sys.stderr)
+    logging.getLogger("parasync").setLevel(logging.ERROR)
+    try:
+        code = program.main(arguments, prog_name="parasync", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as end:
+        # A closed pipe never reaches us as such: it is turned into an exit before.
+        return _pipe_closed() if isinstance(end.__context__, BrokenPipeError) else _code_of(end)
+    except BrokenPipeError:
+        return _pipe_closed()
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except click.Abort:
+        return Exit.INTERRUPTED
+    except ParasyncError as error:
+        click.echo(f"parasync: {error}", err=True)
+        return exit_of(error)
+    except Exception:  # noqa: BLE001 -- the last place where it can be told from an ordinary end
+        traceback.print_exc()
+        click.echo("parasync: this is a fault of parasync; please report it with the lines above", err=True)
+        return Exit.FAILED
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _code_of(end: SystemExit) -> int:
+    return end.code if isinstance(end.code, int) else Exit.OK
+
+
+def _pipe_closed() -> Exit:
+    # What is still in the buffers has nowhere to go; the interpreter would complain when it flushes them.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.PIPE_CLOSED

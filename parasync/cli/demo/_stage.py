@@ -1,0 +1,111 @@
+"""What is seen of the demonstration: a live table, or plain lines, and the verdict."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from parasync.cli._render import age, printable
+from parasync.cli.demo._contract import LOAD, OLD, RANKS
+from parasync.cli.demo._records import Shown
+from parasync.cli.demo._scene import Copy, Scene
+from parasync.cli.demo._verdict import Books, Finding
+
+_LOAD: Final = LOAD.ref().key
+_BUSIEST: Final = OLD[RANKS[0]].key
+_STYLES: Final = {"ok": "green", "refetching": "yellow", "stale": "red", "skew": "magenta", "-": "dim", "starting": "dim"}
+_STATES: Final = {"running": "green", "killed": "bold red", "starting": "yellow"}
+
+
+def scene_table(scene: Scene) -> Group:
+    """The scene, as the live table shows it."""
+    head = Text.assemble(
+        ("parasync demo", "bold"),
+        f"  {scene.elapsed_s():4.1f} s    server ",
+        (scene.server, _STATES[scene.server]),
+        "    authority ",
+        (scene.owner, _STATES[scene.owner]),
+        f"  life {len(scene.lives)}" if scene.lives else "",
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name, justify in (
+        ("replica", "left"), ("status", "left"), ("life", "right"), ("version", "right"), ("behind", "right"), ("age", "right"),
+        ("gaps", "right"), ("asks", "right"), ("skews", "right"), ("resets", "right"), ("shows", "left"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    for copy in scene.copies:
+        table.add_row(*_cells(copy, scene))
+    reasons = [Text(f"{copy.name}: {printable(copy.reason)}", style="yellow") for copy in scene.copies if copy.reason]
+    log = [Text.assemble((f"{at_s:5.1f} s  ", "dim"), text) for at_s, text in scene.log]
+    return Group(head, Text(), table, Text(), *log, Text(), *reasons)
+
+
+def _cells(copy: Copy, scene: Scene) -> tuple[Text | str, ...]:
+    status = copy.status if copy.state == "running" else copy.state
+    shown = Text(status, style=_STYLES.get(status, ""))
+    load = copy.replicas.get(_LOAD)
+    if load is None:
+        return (copy.name, shown)
+    place = copy.place(_LOAD)
+    newest = scene.newest.get(_LOAD)
+    behind = "?"
+    if place is not None and newest is not None and newest[0] == place[0]:
+        behind = str(max(0, newest[1] - place[1]))
+    return (
+        copy.name,
+        shown,
+        "-" if place is None or place[0] not in scene.lives else str(scene.lives.index(place[0]) + 1),
+        "-" if place is None else str(place[1]),
+        behind,
+        age(max(float(replica["age_s"]) for replica in copy.replicas.values())),
+        str(copy.count("gaps")),
+        str(copy.count("refetches")),
+        str(copy.count("schema_skews")),
+        str(copy.count("resets")),
+        Text(printable(_summary(copy))),
+    )
+
+
+def _summary(copy: Copy) -> str:
+    load: Any = copy.replicas[_LOAD]["value"]
+    busiest: Any = copy.replicas.get(_BUSIEST, {}).get("value")
+    parts = [] if load is None else [f"cpu {load['cpu_percent']:.0f} %", f"memory {load['memory_percent']:.0f} %"]
+    if busiest is not None:
+        # Two shapes: a replica that was forgotten still has the old one.
+        usage = busiest.get("usage", busiest)
+        parts.append(f"{busiest['name']} {usage['cpu_percent']:.0f} %")
+    return ", ".join(parts)
+
+
+def show_verdict(findings: list[Finding], books: Books, seed: int, console: Console) -> None:
+    """Print each promise with what it was checked on, and the verdict as the last line."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("promise")
+    table.add_column("kept", no_wrap=True)
+    table.add_column("checked on", no_wrap=True, justify="right")
+    for finding in findings:
+        kept = Text("yes", style="green") if finding.kept else Text("NO", style="bold red")
+        table.add_row(finding.promise, kept, finding.checked)
+    console.print()
+    console.print(table)
+    console.print()
+    for finding in findings:
+        if not finding.kept:
+            console.print(Text(f"broken: {finding.promise}: {finding.wrong}", style="red"), soft_wrap=True)
+    versions = len(books.written)
+    steps = sum(len(life.of(Shown)) for life in books.lives)
+    facts = f"{versions:,} versions written, {steps:,} steps shown by {len(books.lives)} replica processes (seed {seed})"
+    broken = sum(not finding.kept for finding in findings)
+    if broken:
+        console.print(Text(f"VERDICT: {broken} of {len(findings)} promises broken; {facts}", style="bold red"), soft_wrap=True)
+    else:
+        console.print(Text(f"VERDICT: every promise held; {facts}", style="bold green"), soft_wrap=True)
+
+
+def plain_line(at_s: float, text: str) -> None:
+    """A line of the plain output."""
+    click.echo(f"{at_s:5.1f} s  {printable(text)}")
