@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -24,6 +24,7 @@ from parasync.gate._analysis import shape_of
 from parasync.gate._fields import types_of
 from parasync.gate._forms import DECIMAL_CHARS_MAX
 from parasync.gate._shape import (
+    Anything,
     Choice,
     Either,
     Fixed,
@@ -78,25 +79,49 @@ def fast_type(type_: Any) -> FastType | None:
     return FastType(msgspec.msgpack.Encoder().encode, decoder.decode, _depth(shape), sure)
 
 
-def _is_same(shape: Shape) -> bool:
-    if isinstance(shape, Scalar):
-        return True
+def _is_same(shape: Shape, above: tuple[Any, ...] = ()) -> bool:
+    """Whether msgspec treats a shape, and all below it, as the gate does; `above` are the structs that it is inside of."""
+    if isinstance(shape, Foreign):
+        if not isinstance(shape.adapter, StructAdapter) or shape.type in above:
+            return False
+        above = (*above, shape.type)
+    return _is_same_here(shape) and all(_is_same(part, above) for part in _parts(shape))
+
+
+def _is_same_here(shape: Shape) -> bool:
     if isinstance(shape, Text):
         return shape.type in _TEXTS and not shape.tagged
     if isinstance(shape, Choice):
         return _same_choice(shape)
     if isinstance(shape, Many):
-        return shape.type in (list, tuple) and not shape.tagged and _is_same(shape.item)
+        return shape.type in (list, tuple) and not shape.tagged
     if isinstance(shape, Mapped):
-        return isinstance(shape.key, Scalar) and shape.key.type in _KEYS and _is_same(shape.value)
+        return isinstance(shape.key, Scalar) and shape.key.type in _KEYS
     if isinstance(shape, Record):
-        own = _same_attrs(shape) if attrs.has(shape.type) else _same_dataclass(shape)
-        return own and _plainly_made(shape.type) and all(map(_is_same, children(shape)))
+        return _plainly_made(shape.type) and (_same_attrs(shape) if attrs.has(shape.type) else _same_dataclass(shape))
     if isinstance(shape, Fixed):
-        return not shape.tagged and all(map(_is_same, children(shape)))
-    if isinstance(shape, Keyed | Either):
-        return all(map(_is_same, children(shape)))
-    return isinstance(shape, Foreign) and isinstance(shape.adapter, StructAdapter) and _same_struct(shape.type)
+        return not shape.tagged
+    if isinstance(shape, Foreign):
+        # What a struct writes as plain data keeps tuples as they are, and they would be tagged.
+        return not any(isinstance(part, Fixed) or getattr(part, "type", None) is tuple for part in _below(shape))
+    return isinstance(shape, Scalar | Keyed | Either)
+
+
+def _parts(shape: Shape) -> list[Shape]:
+    """The shapes directly below one, the fields of structs included."""
+    if isinstance(shape, Foreign) and isinstance(shape.adapter, StructAdapter):
+        try:
+            return [shape_of(part) for member in members_of(shape.type) for part in types_of(member).values()]
+        except UsageError:
+            return [Anything("Any")]
+    return list(children(shape))
+
+
+def _below(shape: Shape) -> Iterator[Shape]:
+    for part in _parts(shape):
+        yield part
+        if not isinstance(part, Foreign):
+            yield from _below(part)
 
 
 def _same_choice(shape: Choice) -> bool:
@@ -153,26 +178,13 @@ def _plainly_made(cls: Any) -> bool:
     return cls.__new__ is object.__new__ and not issubclass(cls, BaseException)
 
 
-def _same_struct(type_: Any) -> bool:
-    try:
-        parts = [shape_of(part) for member in members_of(type_) for part in types_of(member).values()]
-    except UsageError:
-        return False
-    return all(_is_same(part) and not _holds_tuple(part) for part in parts)
-
-
-def _holds_tuple(shape: Shape) -> bool:
-    own = isinstance(shape, Fixed) or (isinstance(shape, Many) and shape.type is tuple)
-    return own or any(map(_holds_tuple, children(shape)))
-
-
 def _holds(shape: Shape, type_: type) -> bool:
-    return (isinstance(shape, Text) and shape.type is type_) or any(_holds(child, type_) for child in children(shape))
+    return (isinstance(shape, Text) and shape.type is type_) or any(_holds(part, type_) for part in _parts(shape))
 
 
 def _depth(shape: Shape) -> int:
     own = isinstance(shape, Many | Mapped | Record | Keyed | Fixed | Foreign)
-    return own + max(map(_depth, children(shape)), default=0)
+    return own + max(map(_depth, _parts(shape)), default=0)
 
 
 def _own_names(cls: type) -> set[str]:
