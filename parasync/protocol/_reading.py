@@ -31,16 +31,15 @@ def prepare_reading(replica: Replica[Any], envelope: Envelope[Any]) -> object:
     # One look at each, in this order: another thread may swap both, and being provisional no longer costs but a reading.
     provisional = replica.provisional
     held = replica.held
-    position = (envelope.epoch, envelope.sequence)
-    if held is None or provisional or position > (held.epoch, held.sequence):
+    if held is None or provisional or envelope.version > held.version:
         try:
             value = replica.read(envelope)
         except (SchemaSkewError, ParseError) as error:
             return Unreadable(error)
-        if provisional and held is not None and position == (held.epoch, held.sequence) and same_value(held, envelope, value):
+        if provisional and held is not None and envelope.version == held.version and same_value(held, envelope, value):
             return getattr(held, "value", None)
         return value
-    same = position < (held.epoch, held.sequence) or same_content(held, envelope, replica.read)
+    same = envelope.version < held.version or same_content(held, envelope, replica.read)
     return UNREAD if same else OTHER_CONTENT
 
 

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from parasync.errors import ParseError, SchemaSkewError
 from parasync.protocol import ABSENT, OTHER_CONTENT, UNREAD, Envelope, Held, Unreadable, prepare_reading
 from parasync.runtime._locks import NotedLock
-from parasync.runtime._member import Call, Listener, Member, Turn, enlist, report
+from parasync.runtime._member import Call, Listener, Member, enlist, report, take_turn
 from parasync.runtime._views import Cause, Change, change_between
 from parasync.transports._protocol import SyncTransport, Unsubscribe
 
@@ -63,47 +64,68 @@ class Group:
         members = self.members
         if not members:
             return
-        read = members[0].read
-        reading = prepare_reading(members[0], envelope)
-        plain = reading is not UNREAD and reading is not OTHER_CONTENT and type(reading) is not Unreadable
+        first = members[0]
+        read, before = first.read, first.held
+        # What the envelope comes to for all who can do nothing but apply it. They share it, and from then on move in lockstep:
+        # who stands where the one before stood, goes where that one went. Nobody at pace stands at None.
+        after: Held[Any] | None = None
+        if first.pace is read and before is not None and before.precedes(envelope):
+            try:
+                reading: object = read(envelope)
+                after = Held(envelope, reading)
+            except (SchemaSkewError, ParseError) as error:
+                reading, before = Unreadable(error), None
+        else:
+            reading, before = prepare_reading(first, envelope), None
+            if reading is not UNREAD and reading is not OTHER_CONTENT and type(reading) is not Unreadable:
+                after = Held(envelope, reading)
         calls: list[Call] = []
         later: list[Callable[[], object]] = []
         # Kept until the lock is released: the destructors of replaced values are the user's.
-        spent: list[object] = []
-        # Replicas that can do nothing but apply the envelope share what comes of it, and from then on move in lockstep: who
-        # stands where the last one stood goes where that one went. The group itself stands for "nobody yet".
-        before: object = self
-        after: Held[Any] | None = None
+        spent: list[object] = [before]
         change: Change[Any] | None = None
+        told: list[Member[Any]] = []
         lock = self._lock
+        # As `with` does, in half its time.
+        lock.raw.acquire()
         try:
-            with lock.raw:
-                for member in self.members:
-                    held = member.held
-                    if held is not before or member.pace is not read:
-                        spent.append(held)
-                        if not plain or member.pace is not read or held is None or not held.precedes(envelope):
-                            if member.read is not read or not self._judge(member, envelope, reading, calls, later):
-                                rule = partial(member.live_received, envelope)
-                                later.append(partial(self.step, member, rule, envelope, "live"))
-                            continue
-                        before, after, change = held, after or Held(envelope, reading), None
-                    member.held = after
-                    member.applied += 1
-                    if member.listeners:
-                        change = change or change_between(held, after, "live")  # type: ignore[arg-type]  # set together
-                        enlist(calls, member, change)
+            for member in self.members:
+                held = member.held
+                if held is not before or member.pace is not read:
+                    spent.append(held)
+                    if after is None or member.pace is not read or held is None or not held.precedes(envelope):
+                        if member.read is not read or not self._judge(member, envelope, reading, calls, later):
+                            later.append(partial(self.step, member, partial(member.live_received, envelope), envelope, "live"))
+                        continue
+                    before, change = held, None
+                member.held = after
+                member.applied += 1
+                listener = member.listener
+                if listener is not None:
+                    if change is None:
+                        change, told = change_between(held, after, "live"), []  # type: ignore[arg-type]  # set together
+                        calls.append((change, told))
+                    if member.turn is None and not member.pending:
+                        member.turn = listener
+                        told.append(member)
+                    else:
+                        enlist(calls, member, listener, change)
         finally:
+            lock.raw.release()
             if lock.notes:
                 lock.sweep()
+        if later or calls:
+            self._act(later, calls)
+
+    def _act(self, later: list[Callable[[], object]], calls: list[Call]) -> None:
+        """What was put off until the lock was released; all of it, whatever raises."""
         fatal: BaseException | None = None
         for action in later:
             try:
                 action()
             except BaseException as error:  # noqa: BLE001  # raised again once the others were served
                 fatal = error
-        if calls:
-            self._call(calls)
+        self._call(calls)
         if fatal is not None:
             raise fatal
 
@@ -122,8 +144,9 @@ class Group:
             return False
         if pace is None or member.pace is None:
             later.append(partial(member.attend, True))
-        if applied and member.listeners:
-            enlist(calls, member, change_between(old, member.held, "live"))  # type: ignore[arg-type]  # applied
+        if applied and member.listener is not None:
+            change = change_between(old, member.held, "live")  # type: ignore[arg-type]  # applied
+            enlist(calls, member, member.listener, change)
         return True
 
     def interrupted(self, reason: str) -> None:
@@ -158,8 +181,9 @@ class Group:
                 old = member.held
                 changed = rule(reading)
                 new = member.held
-                if changed and new is not None and member.listeners and not (old is None and new.version == ABSENT):
-                    enlist(calls, member, change_between(old, new, cause))
+                listener = member.listener
+                if changed and new is not None and listener is not None and not (old is None and new.version == ABSENT):
+                    enlist(calls, member, listener, change_between(old, new, cause))
         try:
             member.attend(cause == "live")
         finally:
@@ -170,13 +194,13 @@ class Group:
         """Call a listener with every later change of a replica; returns how to stop, and what is held before the first."""
         listener = Listener(call)
         with self._lock:
-            member.listeners = (*member.listeners, listener)
+            member.add(listener)
             held = member.held
 
         def unsubscribe() -> None:
             if listener.active:
                 listener.active = False
-                self._lock.note(partial(_unlisten, member, listener))
+                self._lock.note(partial(member.remove, listener))
 
         return unsubscribe, held
 
@@ -190,34 +214,25 @@ class Group:
     def _call(self, calls: list[Call]) -> None:
         """Call the listeners of those replicas whose turn this thread has taken."""
         fatal: BaseException | None = None
-        for member, first in calls:
-            turn: Turn | None = first
-            while turn is not None:
-                change, listeners = turn
-                for listener in listeners:
-                    if listener.active and not member.closed:
-                        try:
-                            listener.call(change)
-                        except BaseException as error:  # noqa: BLE001  # one bad listener harms nobody else
-                            fatal = report(member, error) or fatal
+        for change, members in calls:
+            for member in members:
+                listener = member.turn
+                if listener is not None and listener.active:
+                    try:
+                        listener.call(change)
+                    except BaseException as error:  # noqa: BLE001  # one bad listener harms nobody else
+                        fatal = report(member, error) or fatal
                 # First give the turn back, then look: whoever enlists in between finds the turn free and takes it.
-                member.draining = False
-                turn = self._next_turn(member) if member.pending else None
-            for wake in member.watchers:
-                wake()
+                member.turn = None
+                if member.pending:
+                    with self._lock:
+                        # What it adds is called at the end of this very loop.
+                        take_turn(calls, member)
+                if member.watchers:
+                    for wake in member.watchers:
+                        wake()
         if fatal is not None:
             raise fatal
-
-    def _next_turn(self, member: Member[Any]) -> Turn | None:
-        with self._lock:
-            if member.draining or not member.pending:
-                return None
-            member.draining = True
-            return member.pending.popleft()
-
-
-def _unlisten(member: Member[Any], listener: Listener) -> None:
-    member.listeners = tuple([other for other in member.listeners if other is not listener])
 
 
 def _unwatch(member: Member[Any], wake: Callable[[], None]) -> None:

@@ -1,4 +1,8 @@
-"""One replica in its process: the state machine, those who listen to it, and what its recovery notes of it."""
+"""One replica in its process: the state machine, those who listen to it, and what its recovery notes of it.
+
+The thread that made the first of several overlapping steps of a replica calls its listeners for all of them, so that they
+hear of versions in their order, from one thread at a time.
+"""
 
 from __future__ import annotations
 
@@ -37,21 +41,46 @@ class Member(Replica[T], Generic[T]):
     the input came live.
     """
 
-    __slots__ = ("asked_s", "attend", "draining", "due_s", "history", "key", "listeners", "pending", "repeat", "watchers")
+    __slots__ = (
+        "_listeners", "asked_s", "attend", "due_s", "history", "key", "listener", "pending", "repeat", "turn", "watchers",
+    )  # fmt: skip
 
     def __init__(
         self, key: str, read: Reader[T], repeat: Backoff, *, lossless: bool, askable: bool, gap: GapPolicy, stale_after_s: float
     ) -> None:
         super().__init__(read, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s)
         self.key = key
-        self.listeners: tuple[Listener, ...] = ()
-        self.draining = False
-        self.pending: deque[Turn] = deque()
+        self._listeners: tuple[Listener, ...] = ()
+        self.listener: Listener | None = None
+        """Stands for all listeners; None where there are none."""
+        self.turn: Listener | None = None
+        """Who is being called now, by the one thread that may."""
+        self.pending: deque[tuple[Change[Any], Listener]] = deque()
+        """Changes that wait to be called after that, with those who listened when they happened."""
         self.watchers: tuple[Callable[[], None], ...] = ()
         self.attend: Callable[[bool], None] = _nothing
         self.repeat = repeat
         self.due_s = self.asked_s = -math.inf
         self.history = History(0, 0)
+
+    def close(self) -> None:
+        """Drop whatever comes from now on, and call nobody any more. From any thread, with or without the lock."""
+        super().close()
+        for listener in self._listeners:
+            listener.active = False
+
+    def add(self, listener: Listener) -> None:
+        """Call one more, from the next change on. Under the lock of the group."""
+        self._set_listeners((*self._listeners, listener))
+
+    def remove(self, listener: Listener) -> None:
+        """Call one less. Under the lock of the group."""
+        self._set_listeners(tuple([other for other in self._listeners if other is not listener]))
+
+    def _set_listeners(self, listeners: tuple[Listener, ...]) -> None:
+        self._listeners = listeners
+        # Mostly there is one, and a loop over it would cost as much as its call.
+        self.listener = _all_of(self, listeners) if len(listeners) > 1 else listeners[0] if listeners else None
 
 
 class History(NamedTuple):
@@ -61,27 +90,43 @@ class History(NamedTuple):
     history_epoch: int
 
 
-Turn: TypeAlias = tuple[Change[Any], tuple[Listener, ...]]
-"""A change, and those who listened when it was made."""
-Call: TypeAlias = tuple[Member[Any], Turn]
+Call: TypeAlias = tuple[Change[Any], list[Member[Any]]]
+"""A change of some replicas whose turn was taken, so that the thread that took it has to call their listeners."""
 
 
-def enlist(calls: list[Call], member: Member[Any], change: Change[Any]) -> None:
-    """Under the lock: take the turn to call the listeners of a replica, or leave the change to the thread that has it."""
-    turn = (change, member.listeners)
-    taken = member.draining
-    if taken:
-        pending = member.pending
-        # Who began to listen later must not be told of what came before, so only changes for the same listeners are merged.
-        if len(pending) >= LISTENER_PENDING_MAX and pending[-1][1] is member.listeners:
-            pending[-1] = (merge(pending[-1][0], change), member.listeners)
-        else:
-            pending.append(turn)
-        if member.draining:
-            return
-        turn = pending.popleft()
-    member.draining = True
-    calls.append((member, turn))
+def _all_of(member: Member[Any], listeners: tuple[Listener, ...]) -> Listener:
+    def call(change: Change[Any]) -> None:
+        fatal: BaseException | None = None
+        for listener in listeners:
+            try:
+                if listener.active:
+                    listener.call(change)
+            except (KeyboardInterrupt, SystemExit) as error:
+                fatal = error
+            except BaseException as error:  # noqa: BLE001  # one bad listener harms nobody else
+                report(member, error)
+        if fatal is not None:
+            raise fatal
+
+    return Listener(call)
+
+
+def enlist(calls: list[Call], member: Member[Any], listener: Listener, change: Change[Any]) -> None:
+    """Under the lock: have a listener called, by this thread or by the one that has the turn, after what waits already."""
+    pending = member.pending
+    # Who began to listen later must not be told of what came before, so only changes for the same listeners are merged.
+    if len(pending) >= LISTENER_PENDING_MAX and pending[-1][1] is listener:
+        pending[-1] = (merge(pending[-1][0], change), listener)
+    else:
+        pending.append((change, listener))
+    take_turn(calls, member)
+
+
+def take_turn(calls: list[Call], member: Member[Any]) -> None:
+    """Under the lock: unless another thread has the turn, take it for the change that has waited longest."""
+    if member.turn is None and member.pending:
+        change, member.turn = member.pending.popleft()
+        calls.append((change, [member]))
 
 
 def report(member: Member[Any], error: BaseException) -> BaseException | None:

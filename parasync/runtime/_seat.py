@@ -102,7 +102,7 @@ class Seat(Generic[T]):
 
     def _feed(self, cell: Cell[T]) -> None:
         """Before anybody can publish to the replica, so that the cell is set in the order of versions."""
-        self.member.listeners = (Listener(lambda change: cell.set(change.new)),)
+        self.member.add(Listener(lambda change: cell.set(change.new)))
         if self.member.held is not None:
             try:
                 cell.set(getattr(self.member.held, "value", None))

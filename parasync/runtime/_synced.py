@@ -178,7 +178,7 @@ class synced(Readable[T]):
             AskTimeoutError: it did not become idle within `timeout_s` seconds; `reason` tells why.
             ClosedError: the replica or its transport was closed.
         """
-        await self._until(lambda: not self._member.need_open and not self._member.draining, timeout_s, "idleness")
+        await self._until(lambda: not self._member.need_open and self._member.turn is None, timeout_s, "idleness")
 
     # The end
 
