@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 
 from parasync.cli._notes import leave_note, running
 from parasync.cli._options import BusOptions
-from parasync.errors import ConnectError
+from parasync.errors import ConnectError, TransportError
 from parasync.transports._nats_process import NatsServer, find_nats_server
-from parasync.transports.nats import NatsTransport
+
+PORT_MIN: Final = 14_222
+"""The lowest port at which `serve` starts a server of its own."""
+PORTS: Final = 1000
 
 
 def find_url(options: BusOptions) -> str:
@@ -45,21 +50,22 @@ def own_server(folder: Path) -> Iterator[NatsServer]:
         TransportError: the server did not start.
     """
     find_nats_server()
-    with NatsServer() as server:
+    server = NatsServer(port=_usual_port(folder))
+    try:
+        server.start()
+    except TransportError:
+        # Somebody else is at that port.
+        server = NatsServer().start()
+    try:
         note = leave_note(server.url, folder)
         try:
             yield server
         finally:
             note.unlink(missing_ok=True)
+    finally:
+        server.stop()
 
 
-@contextlib.asynccontextmanager
-async def opened_bus(options: BusOptions, url: str, command: str) -> AsyncIterator[NatsTransport]:
-    """A connected transport.
-
-    Raises:
-        ConnectError: no server took us.
-        UsageError: an option does not follow its grammar.
-    """
-    async with options.transport(url, f"parasync {command}") as bus:
-        yield bus
+def _usual_port(folder: Path) -> int:
+    """The same for a folder each time, so that whoever still looks there finds the next server."""
+    return PORT_MIN + zlib.crc32(str(folder).encode("utf-8", "surrogateescape")) % PORTS

@@ -43,14 +43,14 @@ def program() -> None:
 for _command in (demo, serve, watch, get, put, delete, ls):
     program.add_command(_command)
 
+REPEAT_S: Final = 60.0
+"""How long a message of the library is not repeated when no other came between, in seconds."""
 _LOG_FORMAT: Final = "parasync: %(message)s"
 
 
 def run(arguments: list[str]) -> int:
     """Run one command; whatever happens, the result is an exit code, and nobody sees a traceback but for a fault of ours."""
-    # What the library warns of, e.g. a lost connection, is said in one line; its tracebacks are for those who embed it.
-    logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT, stream=sys.stderr)
-    logging.getLogger("parasync").setLevel(logging.ERROR)
+    _log()
     try:
         code = program.main(arguments, prog_name="parasync", standalone_mode=False)
         sys.stdout.flush()
@@ -72,6 +72,30 @@ def run(arguments: list[str]) -> int:
         click.echo("parasync: this is a fault of parasync; please report it with the lines above", err=True)
         return Exit.FAILED
     return code if isinstance(code, int) else Exit.OK
+
+
+def _log() -> None:
+    """Say what the library logs in one line each; only `serve` wants to hear more than errors."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+    handler.addFilter(_NotAgain())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("parasync").setLevel(logging.ERROR)
+
+
+class _NotAgain(logging.Filter):
+    """Drops what says the same as the line before, e.g. once for each of many topics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = ("", 0.0)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said, at_s = self._last
+        if record.msg == said and record.created - at_s < REPEAT_S:
+            return False
+        self._last = (str(record.msg), record.created)
+        return True
 
 
 def _code_of(end: SystemExit) -> int:

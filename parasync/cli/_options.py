@@ -109,7 +109,7 @@ class _BusOption(click.Option):
 
 def _option(name: str, text: str, **facts: Any) -> Callable[[Command], Command]:
     variable = "PARASYNC_" + name.removeprefix("--").replace("-", "_").upper()
-    return click.option(name, cls=_BusOption, envvar=variable, show_envvar=True, help=text, **facts)
+    return click.option(name, cls=_BusOption, envvar=variable, help=text, **facts)
 
 
 _BUS: Final = (
@@ -161,7 +161,7 @@ class ShownCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of the command, then those of the bus, then the examples."""
-        for title, shared in (("Options", False), ("Bus", True)):
+        for title, shared in (("Options", False), ("Bus, each also in the environment, as PARASYNC_URL", True)):
             every = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
             parameters = [each for each in every if isinstance(each, _BusOption) is shared]
             rows = [record for each in parameters if (record := each.get_help_record(ctx)) is not None]

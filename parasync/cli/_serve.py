@@ -59,7 +59,7 @@ def serve(folder: Path, read_only: bool, schema: str, bus: BusOptions) -> Exit:
     object config:eu:db. A file directly in DIR is an object without id: DIR/limits.yaml is limits. A file that cannot be read
     is reported with its line, and the last good version stays. Ctrl-C ends it.
     """
-    logging.getLogger("parasync").setLevel(logging.WARNING)
+    logging.getLogger("parasync").setLevel(logging.INFO)
     if bus.url is not None:
         return run_until_stopped(_serve(folder, read_only, schema, bus, bus.url, None))
     with own_server(folder.absolute()) as server:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from parasync.cli.demo._contract import KEYS
+from parasync.cli.demo._contract import KEYS, LOAD
 from parasync.cli.demo._records import Place, now_s
 
 LOG_LINES_MAX: Final = 8
@@ -94,7 +94,7 @@ class Scene:
         copies: the replica processes.
         newest: where the authority stands with each object.
         final: the same, once it has stopped writing.
-        lives: the epochs of the authority that were seen, in order.
+        lives: the epochs of the authority of the load that were seen, in order.
         server: `running` or `killed`.
         owner: `running`, `killed` or `starting`.
     """
@@ -116,9 +116,9 @@ class Scene:
         self.newest = places
         if "final" in facts:
             self.final = places
-        for epoch, _ in places.values():
-            if epoch not in self.lives:
-                self.lives = sorted([*self.lives, epoch])
+        epoch = places[LOAD.ref().key][0]
+        if epoch not in self.lives:
+            self.lives.append(epoch)
 
     def settled(self) -> bool:
         """Whether every replica says OK."""

@@ -19,6 +19,7 @@ _LOAD: Final = LOAD.ref().key
 _BUSIEST: Final = OLD[RANKS[0]].key
 _STYLES: Final = {"ok": "green", "refetching": "yellow", "stale": "red", "skew": "magenta", "-": "dim", "starting": "dim"}
 _STATES: Final = {"running": "green", "killed": "bold red", "starting": "yellow"}
+_PLOT: Final = "One process owns 4 objects, the load and the busiest processes of this machine; 3 processes hold live copies."
 
 
 def scene_table(scene: Scene) -> Group:
@@ -41,7 +42,7 @@ def scene_table(scene: Scene) -> Group:
         table.add_row(*_cells(copy, scene))
     reasons = [Text(f"{copy.name}: {printable(copy.reason)}", style="yellow") for copy in scene.copies if copy.reason]
     log = [Text.assemble((f"{at_s:5.1f} s  ", "dim"), text) for at_s, text in scene.log]
-    return Group(head, Text(), table, Text(), *log, Text(), *reasons)
+    return Group(head, Text(_PLOT, style="dim"), Text(), table, Text(), *log, Text(), *reasons)
 
 
 def _cells(copy: Copy, scene: Scene) -> tuple[Text | str, ...]:
