@@ -195,6 +195,9 @@ class Topic(Generic[T]):
             raise AttributeError(f"a Topic is immutable; got an assignment to {name}")
         super().__setattr__(name, value)
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Topic is immutable; got a deletion of {name}")
+
 
 @final
 class Ref(Generic[T]):
@@ -225,6 +228,9 @@ class Ref(Generic[T]):
         if hasattr(self, name):
             raise AttributeError(f"a Ref is immutable; got an assignment to {name}")
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Ref is immutable; got a deletion of {name}")
 
 
 def _converted(upcast: Callable[[Any], Any], value: object, codec: Codec) -> object:

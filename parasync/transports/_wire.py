@@ -78,18 +78,7 @@ def encode_request(request: Request, codec: Codec) -> bytes:
     Raises:
         EncodeError: a field is out of range, or the request is too large.
     """
-    fields: list[Any]
-    if isinstance(request, Ask):
-        positions = [None if held is None else [*held.version, held.checksum] for held in request.positions]
-        fields = [WIRE_FORMAT, request.epoch, list(request.keys), positions]
-    elif isinstance(request, ListKeys):
-        fields = [WIRE_FORMAT, request.prefix, request.after, request.limit]
-    else:
-        body = None if request.body is None else bytes(request.body)
-        expected = None if request.expected is None else [*request.expected]
-        meta = dict(request.meta)
-        fields = [WIRE_FORMAT, request.key, body, request.schema_version, expected, request.idempotency_key, meta]
-    return _written(fields, partial(_request, request.verb), codec)
+    return _written(lambda: _request_fields(request), partial(_request, request.verb), codec)
 
 
 def decode_request(verb: str, data: bytes, codec: Codec) -> Request:
@@ -107,20 +96,8 @@ def encode_response(response: Response, codec: Codec) -> bytes:
     Raises:
         EncodeError: a field is out of range, or the answer is too large.
     """
-    fields: list[Any]
-    if isinstance(response, Answer):
-        outcomes = [_outcome(index, outcome, codec) for index, outcome in enumerate(response.outcomes)]
-        head = [response.epoch, response.beat, float(response.uptime_s), [*response.floor], response.history_epoch]
-        fields = [WIRE_FORMAT, _ANSWERED, *head, outcomes]
-    elif isinstance(response, KeyPage):
-        versions = [[*held] for held in response.versions]
-        fields = [WIRE_FORMAT, _LISTED, response.epoch, list(response.keys), versions, response.more]
-    elif isinstance(response, Written):
-        fields = [WIRE_FORMAT, _WRITTEN, [*response.version]]
-    else:
-        current = None if response.current is None else [*response.current]
-        fields = [WIRE_FORMAT, _REFUSED, response.error, response.reason[:REASON_CHARS_MAX], current]
-    return _written(fields, _answer_head if isinstance(response, Answer) else partial(_response, codec, None), codec)
+    read = _answer_head if isinstance(response, Answer) else partial(_response, codec, None)
+    return _written(lambda: _response_fields(response, codec), read, codec)
 
 
 def decode_response(request: Request, data: bytes, codec: Codec) -> Response:
@@ -138,7 +115,7 @@ def encode_probe(probe: Probe, codec: Codec) -> bytes:
     Raises:
         EncodeError: a field is out of range.
     """
-    return _written([WIRE_FORMAT, probe.topic, probe.epoch, probe.serving, probe.sender], _probe, codec)
+    return _written(lambda: [WIRE_FORMAT, probe.topic, probe.epoch, probe.serving, probe.sender], _probe, codec)
 
 
 def decode_probe(data: bytes, codec: Codec) -> Probe:
@@ -156,7 +133,7 @@ def encode_probe_reply(reply: ProbeReply, codec: Codec) -> bytes:
     Raises:
         EncodeError: a field is out of range.
     """
-    return _written([WIRE_FORMAT, reply.epoch, reply.serving], _probe_reply, codec)
+    return _written(lambda: [WIRE_FORMAT, reply.epoch, reply.serving], _probe_reply, codec)
 
 
 def decode_probe_reply(data: bytes, codec: Codec) -> ProbeReply:
@@ -182,20 +159,49 @@ def outcome_bytes(outcome: Outcome, codec: Codec) -> int:
     return HEADER_BYTES_MAX + len(body or b"") + meta_bytes(outcome.meta) + 5
 
 
+def _request_fields(request: Request) -> list[Any]:
+    if isinstance(request, Ask):
+        positions = [None if held is None else [*held.version, held.checksum] for held in request.positions]
+        return [WIRE_FORMAT, request.epoch, list(request.keys), positions]
+    if isinstance(request, ListKeys):
+        return [WIRE_FORMAT, request.prefix, request.after, request.limit]
+    body = None if request.body is None else bytes(request.body)
+    expected = None if request.expected is None else [*request.expected]
+    meta = dict(request.meta)
+    return [WIRE_FORMAT, request.key, body, request.schema_version, expected, request.idempotency_key, meta]
+
+
+def _response_fields(response: Response, codec: Codec) -> list[Any]:
+    if isinstance(response, Answer):
+        outcomes = [_outcome(index, outcome, codec) for index, outcome in enumerate(response.outcomes)]
+        head = [response.epoch, response.beat, float(response.uptime_s), [*response.floor], response.history_epoch]
+        return [WIRE_FORMAT, _ANSWERED, *head, outcomes]
+    if isinstance(response, KeyPage):
+        versions = [[*held] for held in response.versions]
+        return [WIRE_FORMAT, _LISTED, response.epoch, list(response.keys), versions, response.more]
+    if isinstance(response, Written):
+        return [WIRE_FORMAT, _WRITTEN, [*response.version]]
+    current = None if response.current is None else [*response.current]
+    return [WIRE_FORMAT, _REFUSED, response.error, response.reason[:REASON_CHARS_MAX], current]
+
+
 def _outcome(index: int, outcome: Outcome, codec: Codec) -> int | bytes:
     return codec.encode_frame(str(index), outcome) if isinstance(outcome, Envelope) else _CODES[type(outcome)]
 
 
-def _written(fields: list[Any], read: Callable[[Any], object], codec: Codec) -> bytes:
+def _written(made: Callable[[], list[Any]], read: Callable[[Any], object], codec: Codec) -> bytes:
+    """What was made, encoded, if a reader would take it."""
+    fields: list[Any] = []
     reason = ""
     try:
+        fields = made()
         read(fields)
-    except (DecodeError, UsageError) as error:
+    except (DecodeError, EncodeError, UsageError) as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001  # fields can hold anything
         reason = f"got a field of a wrong type ({type(error).__name__})"
     if reason:
-        raise EncodeError(f"got a message that cannot be sent: {reason}")
+        raise EncodeError(f"a message cannot be sent: {reason}")
     return codec.encode_message(fields)
 
 

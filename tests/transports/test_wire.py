@@ -1,0 +1,350 @@
+"""Requests, answers and probes as bytes: exact both ways, strict, and limited."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, MsgpackCodec
+from parasync.errors import DecodeError, EncodeError
+from parasync.protocol import (
+    ABSENT,
+    ABSENT_OBJECT,
+    ASK_KEYS_MAX,
+    EPOCH_MAX,
+    NO_META,
+    PAGE_KEYS_MAX,
+    REASON_CHARS_MAX,
+    SAME,
+    SEQUENCE_MAX,
+    UNANSWERED,
+    Answer,
+    Ask,
+    EncodedBody,
+    Envelope,
+    KeyPage,
+    Kind,
+    ListKeys,
+    Position,
+    Probe,
+    ProbeReply,
+    Put,
+    Refusal,
+    Request,
+    Response,
+    Version,
+    Written,
+)
+from parasync.transports._wire import (
+    ANSWER_BYTES,
+    IDEMPOTENCY_CHARS_MAX,
+    NAME_CHARS_MAX,
+    decode_probe,
+    decode_probe_reply,
+    decode_request,
+    decode_response,
+    encode_probe,
+    encode_probe_reply,
+    encode_request,
+    encode_response,
+    outcome_bytes,
+)
+
+CODEC = MsgpackCodec(wall_clock=lambda: 2.0**40)
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+names = st.text(st.characters(codec="utf-8", exclude_characters=":"), min_size=1, max_size=8)
+idents = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+keys = names | st.builds(lambda topic, ident: f"{topic}:{ident}", names, idents)
+epochs = st.integers(0, EPOCH_MAX)
+versions = st.builds(Version, epochs, st.integers(0, SEQUENCE_MAX))
+positions = st.builds(Position, versions, st.none() | st.integers(0, 2**32 - 1))
+bodies = st.binary(min_size=1, max_size=50).map(EncodedBody)
+metas = st.dictionaries(texts, texts, max_size=3)
+
+asks = st.builds(
+    lambda epoch, held: Ask(epoch, tuple(key for key, _ in held), tuple(position for _, position in held)),
+    epochs,
+    st.lists(st.tuples(keys, st.none() | positions), max_size=5),
+)
+listings = st.builds(ListKeys, texts, texts, st.integers(1, PAGE_KEYS_MAX))
+puts = st.builds(
+    Put,
+    keys,
+    st.none() | bodies,
+    st.sampled_from(["1.0", "2.17"]),
+    st.none() | versions,
+    st.none() | st.text(st.characters(codec="utf-8"), max_size=IDEMPOTENCY_CHARS_MAX),
+    metas,
+)
+requests = asks | listings | puts
+
+
+def an_envelope(body: EncodedBody | None, sequence: int, epoch: int, meta: dict[str, str]) -> Envelope[Any]:
+    kind = Kind.TOMBSTONE if body is None else Kind.STATE
+    return Envelope(body, "2.1", sequence, epoch, kind=kind, meta=meta or NO_META)
+
+
+outcomes = st.sampled_from([SAME, ABSENT_OBJECT, UNANSWERED]) | st.builds(
+    an_envelope, st.none() | bodies, st.integers(1, SEQUENCE_MAX), epochs, metas
+)
+answers = st.builds(
+    Answer,
+    epochs,
+    st.integers(0, 2**63 - 1),
+    st.floats(0, 1e12),
+    versions,
+    epochs,
+    st.lists(outcomes, max_size=5).map(tuple),
+)
+pages = st.lists(st.tuples(keys, versions), max_size=5).flatmap(
+    lambda held: st.builds(
+        KeyPage,
+        epochs,
+        st.just(tuple(key for key, _ in held)),
+        st.just(tuple(version for _, version in held)),
+        st.booleans(),
+    )
+)
+refusals = st.builds(Refusal, st.sampled_from(["ConflictError", "RefusedError"]), texts, st.none() | versions)
+probes = st.builds(Probe, names, epochs, st.booleans(), st.text(st.characters(codec="utf-8"), max_size=NAME_CHARS_MAX))
+replies = st.builds(ProbeReply, epochs, st.booleans())
+
+
+def asked(count: int) -> Ask:
+    return Ask(0, tuple(f"t:{number}" for number in range(count)), (None,) * count)
+
+
+def without_checksums(answer: Response) -> Response:
+    if isinstance(answer, Answer):
+        for outcome in answer.outcomes:
+            if isinstance(outcome, Envelope):
+                assert outcome.checksum is not None
+                outcome.checksum = None
+    return answer
+
+
+@given(requests)
+def test_requests_come_back(request: Request) -> None:
+    assert decode_request(request.verb, encode_request(request, CODEC), CODEC) == request
+
+
+@given(answers)
+def test_answers_come_back(answer: Answer) -> None:
+    request = asked(len(answer.outcomes))
+    assert without_checksums(decode_response(request, encode_response(answer, CODEC), CODEC)) == answer
+
+
+@given(pages | refusals)
+def test_pages_and_refusals_come_back(response: Response) -> None:
+    assert decode_response(ListKeys(), encode_response(response, CODEC), CODEC) == response
+
+
+@given(versions, st.booleans())
+def test_written_versions_come_back(version: Version, delete: bool) -> None:
+    put = Put("t:1", None if delete else EncodedBody(b"x"), "1.0")
+    assert decode_response(put, encode_response(Written(version), CODEC), CODEC) == Written(version)
+
+
+@given(probes, replies)
+def test_probes_and_replies_come_back(probe: Probe, reply: ProbeReply) -> None:
+    assert decode_probe(encode_probe(probe, CODEC), CODEC) == probe
+    assert decode_probe_reply(encode_probe_reply(reply, CODEC), CODEC) == reply
+
+
+@given(answers)
+def test_the_size_of_an_answer_is_known_beforehand(answer: Answer) -> None:
+    size = ANSWER_BYTES + sum(outcome_bytes(outcome, CODEC) for outcome in answer.outcomes)
+    assert len(encode_response(answer, CODEC)) <= size
+
+
+def test_the_size_of_an_envelope_that_is_not_encoded_yet() -> None:
+    envelope: Envelope[Any] = Envelope({"a": [1, 2, 3]}, "2.1", 7, 5)
+    encoded = Envelope({"a": [1, 2, 3]}, "2.1", 7, 5, body=CODEC.encode_body({"a": [1, 2, 3]}))
+    grown = len(encode_response(Answer(1, 0, 0.0, ABSENT, 0, (envelope,)), CODEC)) - len(
+        encode_response(Answer(1, 0, 0.0, ABSENT, 0, ()), CODEC)
+    )
+    assert grown <= outcome_bytes(envelope, CODEC) <= outcome_bytes(encoded, CODEC)
+    with pytest.raises(EncodeError):
+        outcome_bytes(Envelope(object(), "2.1", 7, 5), CODEC)
+
+
+def test_the_largest_envelope_fits_into_an_answer_and_into_a_put() -> None:
+    meta = {str(index).zfill(100): "" for index in range(META_ENTRIES_MAX - 1)}
+    meta["x"] = "y" * (META_BYTES_MAX - 100 * len(meta) - 1)
+    body = EncodedBody(b"x" * CODEC.body_bytes_max)
+    envelope = Envelope(body, "999999.999999", SEQUENCE_MAX, EPOCH_MAX, 0, meta=meta)
+    answer = Answer(EPOCH_MAX, 2**63 - 1, 1e9, Version(EPOCH_MAX, SEQUENCE_MAX), EPOCH_MAX, (envelope,))
+    assert ANSWER_BYTES + outcome_bytes(envelope, CODEC) <= CODEC.frame_bytes_max
+    assert without_checksums(decode_response(asked(1), encode_response(answer, CODEC), CODEC)) == answer
+    put = Put("k" * 512, body, "999999.999999", Version(EPOCH_MAX, SEQUENCE_MAX), "\U0001f600" * IDEMPOTENCY_CHARS_MAX, meta)
+    assert decode_request("put", encode_request(put, CODEC), CODEC) == put
+
+
+def test_an_answer_to_another_number_of_keys() -> None:
+    data = encode_response(Answer(1, 0, 0.0, ABSENT, 0, (SAME, SAME)), CODEC)
+    for count in (1, 3):
+        with pytest.raises(DecodeError, match="one outcome for each key"):
+            decode_response(asked(count), data, CODEC)
+
+
+def test_envelopes_of_an_answer_keep_their_places() -> None:
+    held = [an_envelope(EncodedBody(body), 1, 1, {}) for body in (b"a", b"b")]
+    fields = msgpack.unpackb(encode_response(Answer(1, 0, 0.0, ABSENT, 0, tuple(held)), CODEC))
+    fields[-1].reverse()
+    with pytest.raises(DecodeError, match="checksum"):
+        decode_response(asked(2), msgpack.packb(fields), CODEC)
+
+
+def test_an_answer_to_another_kind_of_request() -> None:
+    answered: list[tuple[Request, Response]] = [
+        (asked(0), Answer(1, 0, 0.0, ABSENT, 0, ())),
+        (ListKeys(), KeyPage(1, (), (), more=False)),
+        (Put("t", None, "1.0"), Written(Version(1, 1))),
+    ]
+    for request, _ in answered:
+        for other, response in answered:
+            if other is not request:
+                with pytest.raises(DecodeError, match="another kind of request"):
+                    decode_response(request, encode_response(response, CODEC), CODEC)
+        refusal = Refusal("RefusedError", "no")
+        assert decode_response(request, encode_response(refusal, CODEC), CODEC) == refusal
+
+
+def test_long_reasons_are_cut() -> None:
+    read = decode_response(asked(0), encode_response(Refusal("RefusedError", "x" * 10_000), CODEC), CODEC)
+    assert read == Refusal("RefusedError", "x" * REASON_CHARS_MAX)
+
+
+MANY = tuple(f"t:{number}" for number in range(PAGE_KEYS_MAX + 1))
+OUT_OF_RANGE: list[Callable[[], object]] = [
+    lambda: encode_request(Ask(-1, (), ()), CODEC),
+    lambda: encode_request(Ask(EPOCH_MAX + 1, (), ()), CODEC),
+    lambda: encode_request(Ask(0, ("t",), ()), CODEC),
+    lambda: encode_request(Ask(0, ("",), (None,)), CODEC),
+    lambda: encode_request(Ask(0, (5,), (None,)), CODEC),  # type: ignore[arg-type]
+    lambda: encode_request(Ask(0, MANY[: ASK_KEYS_MAX + 1], (None,) * (ASK_KEYS_MAX + 1)), CODEC),
+    lambda: encode_request(Ask(0, ("t",), (Position(Version(0, -1), None),)), CODEC),
+    lambda: encode_request(Ask(0, ("t",), (Position(Version(0, 1), 2**32),)), CODEC),
+    lambda: encode_request(Ask(0, ("t",), ("here",)), CODEC),  # type: ignore[arg-type]
+    lambda: encode_request(ListKeys(limit=0), CODEC),
+    lambda: encode_request(ListKeys(limit=PAGE_KEYS_MAX + 1), CODEC),
+    lambda: encode_request(ListKeys(prefix="x" * 600), CODEC),
+    lambda: encode_request(ListKeys(prefix="\ud800"), CODEC),
+    lambda: encode_request(Put("t:", None, "1.0"), CODEC),
+    lambda: encode_request(Put("t", EncodedBody(b""), "1.0"), CODEC),
+    lambda: encode_request(Put("t", None, "one"), CODEC),
+    lambda: encode_request(Put("t", None, "1.0", idempotency_key="x" * (IDEMPOTENCY_CHARS_MAX + 1)), CODEC),
+    lambda: encode_request(Put("t", None, "1.0", meta={"a": 1}), CODEC),  # type: ignore[dict-item]
+    lambda: encode_request(Put("t", EncodedBody(b"x" * 1_000_001), "1.0"), CODEC),
+    lambda: encode_response(Answer(-1, 0, 0.0, ABSENT, 0, ()), CODEC),
+    lambda: encode_response(Answer(0, -1, 0.0, ABSENT, 0, ()), CODEC),
+    lambda: encode_response(Answer(0, 0, -1.0, ABSENT, 0, ()), CODEC),
+    lambda: encode_response(Answer(0, 0, math.nan, ABSENT, 0, ()), CODEC),
+    lambda: encode_response(Answer(0, 0, 0.0, Version(0, -1), 0, ()), CODEC),
+    lambda: encode_response(Answer(0, 0, 0.0, ABSENT, 0, (SAME,) * (ASK_KEYS_MAX + 1)), CODEC),
+    lambda: encode_response(Answer(0, 0, 0.0, ABSENT, 0, (Envelope(object(), "1.0", 1),)), CODEC),
+    lambda: encode_response(KeyPage(0, MANY, (ABSENT,) * len(MANY), more=False), CODEC),
+    lambda: encode_response(KeyPage(0, ("t",), (), more=False), CODEC),
+    lambda: encode_response(KeyPage(0, (), (), more=1), CODEC),  # type: ignore[arg-type]
+    lambda: encode_response(Written(Version(0, 2**63)), CODEC),
+    lambda: encode_response(Refusal("x" * (NAME_CHARS_MAX + 1), "no"), CODEC),
+    lambda: encode_probe(Probe("a:b", 0, False, "me"), CODEC),
+    lambda: encode_probe(Probe("a", 0, 1, "me"), CODEC),  # type: ignore[arg-type]
+    lambda: encode_probe(Probe("a", 0, False, "x" * (NAME_CHARS_MAX + 1)), CODEC),
+    lambda: encode_probe_reply(ProbeReply(True, True), CODEC),
+]
+
+
+@pytest.mark.parametrize("write", OUT_OF_RANGE, ids=range(len(OUT_OF_RANGE)))
+def test_what_a_reader_would_refuse_is_not_written(write: Callable[[], object]) -> None:
+    with pytest.raises(EncodeError) as refusal:
+        write()
+    assert refusal.value.__context__ is None
+
+
+AN_ASK = Ask(1, ("t", "t:1"), (None, Position(Version(1, 2), 3)))
+AN_ANSWER = Answer(1, 2, 3.0, Version(1, 1), 1, (SAME, ABSENT_OBJECT, an_envelope(EncodedBody(b"x"), 1, 1, {})))
+A_PAGE = KeyPage(1, ("t:1",), (Version(1, 1),), more=True)
+A_REFUSAL = Refusal("ConflictError", "moved", Version(1, 1))
+READERS: list[tuple[Callable[[bytes], object], bytes]] = [
+    (lambda data: decode_request("state", data, CODEC), encode_request(AN_ASK, CODEC)),
+    (lambda data: decode_request("list", data, CODEC), encode_request(ListKeys("a", "b", 5), CODEC)),
+    (
+        lambda data: decode_request("put", data, CODEC),
+        encode_request(Put("t:1", EncodedBody(b"x"), "1.0", Version(1, 1), "key", {"a": "b"}), CODEC),
+    ),
+    (lambda data: decode_response(asked(3), data, CODEC), encode_response(AN_ANSWER, CODEC)),
+    (lambda data: decode_response(ListKeys(), data, CODEC), encode_response(A_PAGE, CODEC)),
+    (lambda data: decode_response(Put("t", None, "1.0"), data, CODEC), encode_response(Written(Version(1, 1)), CODEC)),
+    (lambda data: decode_response(asked(0), data, CODEC), encode_response(A_REFUSAL, CODEC)),
+    (lambda data: decode_probe(data, CODEC), encode_probe(Probe("t", 1, True, "me"), CODEC)),
+    (lambda data: decode_probe_reply(data, CODEC), encode_probe_reply(ProbeReply(1, True), CODEC)),
+]
+
+
+def places(value: Any, path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    parts = enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for index, part in parts for place in places(part, (*path, index)))]
+
+
+def put_at(value: Any, path: tuple[int, ...], new: Any) -> Any:
+    if not path:
+        return new
+    return [put_at(part, path[1:], new) if index == path[0] else part for index, part in enumerate(value)]
+
+
+ODD: list[Any] = [None, True, -1, 2**63, 1.5, "", "x" * 2_000, b"", b"x", [], [1], {}, {"a": 1}, {1: "a"}, [None] * 2_000]
+
+
+@pytest.mark.parametrize("index", range(len(READERS)))
+def test_every_field_is_checked(index: int) -> None:
+    """Each field in turn is replaced by odd values: it is refused, or it means something in that place."""
+    read, data = READERS[index]
+    fields = msgpack.unpackb(data)
+    for path in places(fields):
+        refused = 0
+        for odd in ODD:
+            try:
+                read(CODEC.encode_message(put_at(fields, path, odd)))
+            except DecodeError as error:
+                refused += error.__context__ is None
+        # A text in place of a text, an integer in place of an integer, nil or nothing where that may stand.
+        assert refused >= len(ODD) - 5, path
+
+
+@pytest.mark.parametrize("index", range(len(READERS)))
+def test_noise_raises_nothing_else(index: int) -> None:
+    read, data = READERS[index]
+    rng = random.Random(index)
+    for _ in range(2_000):
+        changed = bytearray(data)
+        for _ in range(rng.randrange(1, 4)):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        for noise in (bytes(changed), bytes(changed[: rng.randrange(len(changed))]), rng.randbytes(rng.randrange(40))):
+            try:
+                read(noise)
+            except DecodeError as error:
+                refusal = error
+                assert "malformed" in str(refusal) or "got" in str(refusal)
+
+
+@pytest.mark.parametrize("format_number", [0, 2, True, "1", None])
+def test_another_format(format_number: Any) -> None:
+    for read, data in READERS:
+        with pytest.raises(DecodeError):
+            read(CODEC.encode_message([format_number, *msgpack.unpackb(data)[1:]]))
+        with pytest.raises(DecodeError):
+            read(CODEC.encode_message([*msgpack.unpackb(data), None]))
+
+
+def test_unknown_verbs() -> None:
+    with pytest.raises(DecodeError, match="unknown kind"):
+        decode_request("erase", encode_request(ListKeys(), CODEC), CODEC)
