@@ -73,7 +73,7 @@ class Topic(Generic[T]):
 
     @overload
     def __init__(
-        self,
+        self: Topic[Any],
         name: str,
         type_: object,
         *,

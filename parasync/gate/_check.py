@@ -36,11 +36,6 @@ Check: TypeAlias = Callable[[object], bool]
 """Whether a value is a true instance, all of it; never raises."""
 
 
-def compile_check(shape: Shape) -> Check:
-    """The check for a shape."""
-    return CheckCompiler().check(shape)
-
-
 class CheckCompiler:
     """Compiles the checks of one type; those of its parts are shared."""
 

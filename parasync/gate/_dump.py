@@ -36,11 +36,6 @@ Dump: TypeAlias = Callable[[Any], Any]
 _CONVERTER: Final = cattrs.Converter(detailed_validation=False)
 
 
-def compile_dump(shape: Shape, checks: CheckCompiler) -> Dump:
-    """The writer for a shape."""
-    return DumpCompiler(checks).dump(shape)
-
-
 class DumpCompiler:
     """Compiles the writers of one type; those of its parts are shared."""
 

@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any, Final
 
 from parasync.gate._check import FAILURES, FLOAT_INT_MAX, CheckCompiler
-from parasync.gate._parse import Hook, ParseCompiler
+from parasync.gate._hooks import Hook
+from parasync.gate._parse import ParseCompiler
 from parasync.gate._shape import (
     Either,
     Fixed,

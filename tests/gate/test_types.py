@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import re
 from collections.abc import Callable, Iterator, MutableMapping, MutableSequence, MutableSet
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import (
     Annotated,
@@ -145,6 +146,9 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
     (UserId, 5),
     (Annotated[int, "note"], 5),
     (Json, {"a": [1, None, {"b": 2.5}], "c": "d"}),
+    (Json | datetime, {"a": [1, None]}),
+    (Json | datetime, datetime(2026, 1, 1, tzinfo=UTC)),
+    (list[Json | None], [{"a": [1, None]}]),
     (Pair[int], (1, 2)),
     (list[Pair[str]], [("a", "b")]),
     (Box[int], Box(1, [2])),
