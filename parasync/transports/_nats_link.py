@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 from nats.aio.client import Client, RawCredentials
 
-from parasync.errors import ConnectError
+from parasync.errors import ConnectError, UsageError
 from parasync.transports._fanout import report
 from parasync.transports._nats_diagnosis import diagnosed
 from parasync.transports._nats_socket import Address, Socket
@@ -34,13 +34,18 @@ class LinkOptions:
     user: Credential | None
     password: Credential | None
     token: Credential | None
-    nkey_seed: str | None
+    nkey_seed: str | None = attrs.field()
     creds: str | Path | None
     tls: ssl.SSLContext | None
     tls_hostname: str | None
     tls_handshake_first: bool
     connect_timeout_s: float
     inbox_prefix: str
+
+    @nkey_seed.validator
+    def _check_seed(self, _: object, seed: str | None) -> None:
+        if seed is not None and not seed.startswith("SU"):
+            raise UsageError("got an nkey_seed that is none of a user, expected a text that begins with SU")
 
     def arguments(self, address: Address) -> dict[str, Any]:
         """The options in the words of the client; what the address says is used where nothing else was given."""

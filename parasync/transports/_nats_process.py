@@ -233,7 +233,7 @@ class NatsServer:
     def _watch(self, command: list[str], ready: SimpleQueue[str | None]) -> None:
         # The kernel binds the server's life to the thread that starts it, so this is the one that stays as long.
         try:
-            # In a process group of its own: a Ctrl-C in our terminal is for us, and we may still need the server to end in order.
+            # In a process group of its own: a Ctrl-C in our terminal is for us, and we may need the server to end in order.
             process = subprocess.Popen(  # noqa: S603 -- the program is ours or the caller's own
                 _launcher(command),
                 stdin=subprocess.DEVNULL,

@@ -13,13 +13,14 @@ import attrs
 from nats.errors import SlowConsumerError
 
 from parasync.codec import FRAME_OVERHEAD_BYTES_MAX, Codec
-from parasync.errors import ConnectError, EncodeError, InvalidKeyError, ParasyncError, TransportError, UsageError
+from parasync.errors import ClosedError, ConnectError, EncodeError, ParasyncError, TransportError, UsageError
 from parasync.protocol import Envelope
-from parasync.transports._fanout import Fanout, Targets
+from parasync.transports._fanout import Fanout
 from parasync.transports._nats_asks import NatsAsks
 from parasync.transports._nats_diagnosis import Denial, denial, diagnosed
 from parasync.transports._nats_guard import Guard
-from parasync.transports._nats_link import Link, LinkOptions, Sink
+from parasync.transports._nats_link import Link, LinkOptions
+from parasync.transports._nats_receiver import KEYS_CACHED_MAX, Receiver
 from parasync.transports._nats_socket import Address
 from parasync.transports._nats_wire import Line, Wire
 from parasync.transports._outbox import Outbox
@@ -29,8 +30,6 @@ from parasync.transports._tasks import current_loop
 
 SUBJECT_CHARS_MAX: Final = 4000
 """The longest subject that a `SubjectMap` may make; a server ends the connection of those who use longer ones."""
-KEYS_CACHED_MAX: Final = 65_536
-"""How many mappings between keys and subjects are remembered; others are made again."""
 DENIALS_MAX: Final = 1024
 """How many missing permissions are logged; more are counted only as `last_error`."""
 
@@ -38,12 +37,11 @@ REFUSED_RETRY_S: Final = 30.0
 """How long after a refused subscription it is tried again, in seconds."""
 
 _SUBJECT: Final = re.compile(r"[^\s.*>\x00-\x20\x7f]+(?:\.[^\s.*>\x00-\x20\x7f]+)*")
-_MALFORMED: Final = ""
 
 _log: Final = logging.getLogger("parasync")
 
 
-@attrs.define
+@attrs.frozen
 class NatsStats:
     """Counters of one transport since it was made.
 
@@ -81,10 +79,11 @@ class Session:
         outbox: Outbox,
         **guard_options: Any,
     ) -> None:
-        self.stats = NatsStats()
+        self._reconnects = 0
         self.last_error: ParasyncError | None = None
         self.fanout = Fanout(self._emptied)
         self.wire = Wire(outbox)
+        self._receiver = Receiver(self.fanout, subjects, codec)
         self.asks = NatsAsks(self.wire, subjects, codec, options.inbox_prefix, self._why_down)
         self._guard = Guard(
             servers, options, up=self._connected, down=self._disconnected, noticed=self._noticed, **guard_options
@@ -99,8 +98,8 @@ class Session:
         self._retry: asyncio.TimerHandle | None = None
         self._payload_bytes_max = 0
         self._heads = lru_cache(KEYS_CACHED_MAX)(self._head)
-        self._keys = lru_cache(KEYS_CACHED_MAX)(self._key)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -114,9 +113,27 @@ class Session:
         Raises:
             ConnectError: no server took us.
         """
-        self._loop = asyncio.get_running_loop()
-        await self._guard.start()
-        self._watching = self._loop.create_task(self._guard.run(), name="watch a NATS connection")
+        self.loop = asyncio.get_running_loop()
+        try:
+            await self._guard.start()
+        except BaseException:
+            self.closed = True
+            raise
+        self._watching = self.loop.create_task(self._guard.run(), name="watch a NATS connection")
+
+    def check(self, what: str) -> None:
+        """Refuse a call that comes too early, too late, or from elsewhere.
+
+        Raises:
+            ClosedError: the transport was closed.
+            UsageError: it is not connected yet, or connected in another loop.
+        """
+        if self.closed:
+            raise ClosedError(f"got {what} on a closed transport, expected an open one")
+        if self.loop is None:
+            raise UsageError(f"got {what} before the transport was connected, expected it inside 'async with'")
+        if current_loop() is not self.loop:
+            raise UsageError(f"got {what} from another thread or event loop, expected the one in which 'async with' connected")
 
     async def close(self, error: ParasyncError, flush_s: float) -> None:
         """Send what waits, for `flush_s` seconds at most, and end everything."""
@@ -136,6 +153,7 @@ class Session:
 
     def publish(self, key: str, envelope: Envelope[Any]) -> None:
         """See `NatsTransport.publish`."""
+        self.check("publish")
         head = self._heads(key)
         outbox = self._outbox
         envelope = outbox.mended(key, envelope)
@@ -151,58 +169,21 @@ class Session:
         _check_subject(subject.removesuffix(".>") if topical else subject)
         unsubscribe = subscribe(name, *handlers)
         if (topical, name) not in self._lines:
-            self._lines[topical, name] = self.wire.open(subject, self._topic_sink(name) if topical else self._key_sink(name))
+            sink = self._receiver.topic_sink(name) if topical else self._receiver.key_sink(name)
+            self._lines[topical, name] = self.wire.open(subject, sink)
         return unsubscribe
 
     def counted(self) -> NatsStats:
         """The counters now."""
-        return attrs.evolve(self.stats, conflated=self._outbox.conflated, dropped=self._outbox.dropped)
-
-    def _key_sink(self, key: str) -> Sink:
-        decode, of_key, deliver = self._codec.decode_frame, self.fanout.of_key, self.fanout.deliver
-
-        def received(_: bytes, __: bytes, frame: bytes, ___: bytes | None) -> None:
-            try:
-                envelope = decode(key, frame)
-            except Exception:  # noqa: BLE001 -- whatever a codec makes of foreign bytes, this connection has to go on
-                self._malformed(of_key(key))
-                return
-            deliver(of_key(key), key, envelope)
-
-        return received
-
-    def _topic_sink(self, topic: str) -> Sink:
-        decode, of_topic, deliver = self._codec.decode_frame, self.fanout.of_topic, self.fanout.deliver
-
-        def received(subject: bytes, _: bytes, frame: bytes, __: bytes | None) -> None:
-            key = self._keys(subject)
-            if key is None:
-                return
-            try:
-                envelope = decode(key, frame)
-            except Exception:  # noqa: BLE001 -- as above; an illegal key is one more way to be malformed
-                self._malformed(of_topic(topic))
-                return
-            deliver(of_topic(topic), key, envelope)
-
-        return received
-
-    def _malformed(self, targets: Targets) -> None:
-        self.stats.malformed += 1
-        self.fanout.deliver(targets, None, "malformed frame")
+        outbox = self._outbox
+        return NatsStats(self._reconnects, self._receiver.malformed, outbox.conflated, outbox.dropped)
 
     def _head(self, key: str) -> bytes:
         return b"PUB %b " % _check_subject(self._subjects.of_key(key)).encode()
 
-    def _key(self, subject: bytes) -> str | None:
-        try:
-            return self._subjects.key_of(subject.decode())
-        except (InvalidKeyError, UnicodeDecodeError):
-            return _MALFORMED
-
     def _emptied(self, name: str, topical: bool) -> None:
         # The garbage collector may end the last subscription on any thread.
-        loop = self._loop
+        loop = self.loop
         if loop is not None and not loop.is_closed():
             if current_loop() is loop:
                 self._hush(name, topical)
@@ -221,7 +202,7 @@ class Session:
         self._refusals.clear()
         self.wire.attach(link)
         if again:
-            self.stats.reconnects += 1
+            self._reconnects += 1
             _log.info("connected to %s again", link.address)
             self.fanout.deliver(self.fanout.everyone(), None, "reconnected")
 
@@ -256,8 +237,8 @@ class Session:
             _log.warning("%s", denied)
         if not denied.publishing:
             self._refusals.add(denied.subject)
-            if self._retry is None and self._loop is not None:
-                self._retry = self._loop.call_later(REFUSED_RETRY_S, self._subscribe_again)
+            if self._retry is None and self.loop is not None:
+                self._retry = self.loop.call_later(REFUSED_RETRY_S, self._subscribe_again)
             self._interrupt_subject(denied.subject, str(denied))
 
     def _subscribe_again(self) -> None:

@@ -20,7 +20,7 @@ from parasync.transports._nats_socket import parse_address
 from parasync.transports._outbox import OUTBOX_BYTES_MAX, OUTBOX_KEYS_MAX, Outbox
 from parasync.transports._protocol import Capabilities, Handler, Interrupted, TopicHandler, Unsubscribe
 from parasync.transports._subjects import PrefixedSubjects, SubjectMap
-from parasync.transports._tasks import CLOSE_TIMEOUT_S, Tasks, current_loop
+from parasync.transports._tasks import CLOSE_TIMEOUT_S, Tasks
 
 __all__ = ["NatsStats", "NatsTransport", "PrefixedSubjects", "SubjectMap"]
 
@@ -83,8 +83,6 @@ class NatsTransport:
         direct: bool | None = None,
     ) -> None:
         servers = [parse_address(each) for each in ([url] if isinstance(url, str) else url)]
-        if nkey_seed is not None and not nkey_seed.startswith("SU"):
-            raise UsageError("got an nkey_seed that is none of a user, expected a text that begins with SU")
         options = LinkOptions(
             name=name, user=user, password=password, token=token, nkey_seed=nkey_seed, creds=creds,
             tls=tls, tls_hostname=tls_hostname, tls_handshake_first=tls_handshake_first,
@@ -100,9 +98,7 @@ class NatsTransport:
         )  # fmt: skip
         self._servers = servers
         self._tasks = Tasks()
-        self._loop: AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -117,12 +113,12 @@ class NatsTransport:
     @property
     def loop(self) -> AbstractEventLoop | None:
         """The loop in which `async with` connected; None before."""
-        return self._loop
+        return self._session.loop
 
     @property
     def closed(self) -> bool:
         """Whether the transport was closed."""
-        return self._closed
+        return self._session.closed
 
     @property
     def connected(self) -> bool:
@@ -153,8 +149,6 @@ class NatsTransport:
             ClosedError: the transport was closed.
             UsageError: called outside of `async with`, or from another thread or loop.
         """
-        if current_loop() is not self._loop or self._closed or self._loop is None:
-            self._refuse("publish")
         self._session.publish(key, envelope)
 
     def subscribe(self, key: str, handler: Handler, interrupted: Interrupted | None = None) -> Unsubscribe:
@@ -168,10 +162,8 @@ class NatsTransport:
             ClosedError: the transport was closed.
             UsageError: called outside of `async with` or from another thread or loop, or the handler is no plain function.
         """
-        self._check("subscribe")
-        unsubscribe = self._session.fanout.subscribe(key, handler, interrupted)
-        self._session.listen(key, topical=False)
-        return unsubscribe
+        self._session.check("subscribe")
+        return self._session.listen(key, self._session.fanout.subscribe, handler, interrupted, topical=False)
 
     def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
         """Call `handler` in the loop of this transport with key and envelope of every object of the topic from now on.
@@ -181,10 +173,8 @@ class NatsTransport:
             ClosedError: the transport was closed.
             UsageError: called outside of `async with` or from another thread or loop, or the handler is no plain function.
         """
-        self._check("subscribe")
-        unsubscribe = self._session.fanout.subscribe_topic(topic, handler, interrupted)
-        self._session.listen(topic, topical=True)
-        return unsubscribe
+        self._session.check("subscribe")
+        return self._session.listen(topic, self._session.fanout.subscribe_topic, handler, interrupted, topical=True)
 
     def key_count(self) -> int:
         """The number of keys (and topics) with at least one live subscriber."""
@@ -208,7 +198,7 @@ class NatsTransport:
             UsageError: called outside of `async with`, or from another thread or loop.
         """
         check_topic(topic)
-        self._check("serve")
+        self._session.check("serve")
         return Service(topic, responder, self._session.wire, self._subjects, self._codec, self._tasks).close
 
     def answer_probes(self, topic: str, responder: contract.ProbeResponder) -> Unsubscribe:
@@ -220,7 +210,7 @@ class NatsTransport:
             UsageError: called outside of `async with`, or from another thread or loop.
         """
         check_topic(topic)
-        self._check("answer_probes")
+        self._session.check("answer_probes")
         wire = self._session.wire
         line = ProbeDesk(topic, responder, wire, self._subjects, self._codec).open()
         return lambda: wire.shut(line)
@@ -238,7 +228,7 @@ class NatsTransport:
             ClosedError: the transport was closed.
             UsageError: called outside of `async with` or from another loop, or `timeout_s` is not above 0.
         """
-        self._check("ask")
+        self._session.check("ask")
         return await self._session.asks.ask(topic, request, timeout_s)
 
     async def probe(self, probe: Probe, timeout_s: float) -> Sequence[ProbeReply]:
@@ -250,7 +240,7 @@ class NatsTransport:
             ClosedError: the transport was closed.
             UsageError: called outside of `async with` or from another loop, or `timeout_s` is not above 0.
         """
-        self._check("probe")
+        self._session.check("probe")
         return await self._session.asks.probe(probe, timeout_s)
 
     async def flush(self, timeout_s: float = 10.0) -> None:
@@ -261,25 +251,20 @@ class NatsTransport:
             ClosedError: the transport was closed.
             UsageError: called outside of `async with`, or from another loop.
         """
-        self._check("flush")
+        self._session.check("flush")
         await self._session.wire.flush(timeout_s)
 
     async def aclose(self) -> None:
         """End all subscriptions at once, send what waits for up to `CLOSE_TIMEOUT_S`, end the background work, disconnect."""
         if self._closing is None:
-            self._closed = True
+            self._session.closed = True
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="close a NATS transport")
         await asyncio.shield(self._closing)
 
     async def __aenter__(self) -> Self:
-        if self._loop is not None:
+        if self._session.loop is not None:
             raise UsageError("got a second 'async with' on the same NatsTransport, expected a new one each time")
-        self._loop = asyncio.get_running_loop()
-        try:
-            await self._session.start()
-        except BaseException:
-            self._closed = True
-            raise
+        await self._session.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -291,7 +276,7 @@ class NatsTransport:
     def __exit__(self, *_: object) -> None: ...
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "connected" if self.connected else "not connected"
+        state = "closed" if self.closed else "connected" if self.connected else "not connected"
         return f"<NatsTransport to {', '.join(str(server) for server in self._servers)}, {state}>"
 
     async def _close(self) -> None:
@@ -299,14 +284,3 @@ class NatsTransport:
         self._tasks.cancel()
         await self._tasks.join()
         await self._session.close(ClosedError("the transport was closed"), CLOSE_TIMEOUT_S)
-
-    def _check(self, what: str) -> None:
-        if self._closed or self._loop is None or current_loop() is not self._loop:
-            self._refuse(what)
-
-    def _refuse(self, what: str) -> NoReturn:
-        if self._closed:
-            raise ClosedError(f"got {what} on a closed transport, expected an open one")
-        if self._loop is None:
-            raise UsageError(f"got {what} before the transport was connected, expected it inside 'async with'")
-        raise UsageError(f"got {what} from another thread or event loop, expected the one in which 'async with' connected")

@@ -126,13 +126,14 @@ class Fake:
 @asynccontextmanager
 async def fake_server(greeting: bytes | None = None, *, port: int = 0, hang_up: bool = False) -> AsyncIterator[Fake]:
     fake = Fake(b"INFO " + json.dumps(INFO).encode() + b"\r\n" if greeting is None else greeting, port=port)
-    writers = []
+    writers: list[asyncio.StreamWriter] = []
+    over = False
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         fake.clients += 1
         writers.append(writer)
         writer.write(fake.greeting)
-        if hang_up:
+        if hang_up or over:
             writer.close()
         try:
             while data := await reader.read(65_536):
@@ -146,7 +147,10 @@ async def fake_server(greeting: bytes | None = None, *, port: int = 0, hang_up: 
     try:
         yield fake
     finally:
+        over = True
         server.close()
+        for _ in range(5):  # those who were accepted a moment ago are still on their way to `serve`
+            await asyncio.sleep(0)
         for writer in writers:
             writer.close()
         await asyncio.gather(*[writer.wait_closed() for writer in writers], return_exceptions=True)
@@ -182,8 +186,9 @@ async def line_to(port: int) -> AsyncIterator[Line]:
         writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
-        writers.extend((writer, server_writer))
+        writers.append(server_writer)
         for work in (pump(reader, server_writer, "to_server"), pump(server_reader, writer, "to_client")):
             line.pumps.add(asyncio.create_task(work))
 
