@@ -120,6 +120,8 @@ class Explainer:
 
     def _why(self, shape: Shape, value: Any) -> str:
         """What the user's own code raised, by its type only: its text may hold payload."""
+        if isinstance(shape, Foreign) and type(value) is not dict:
+            return " that its class does not write and read back" if type(value).__name__ in shape.name else ""
         if not isinstance(shape, Record | Foreign) or type(value) is not dict:
             return ""
         hook: Hook = self._parsers.hook(shape)

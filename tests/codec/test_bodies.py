@@ -121,6 +121,8 @@ def test_timestamps_of_other_writers_are_read_as_utc() -> None:
         "dd ff ff ff ff",
         "df ff ff ff ff",
         "c6 ff ff ff ff 00",
+        "91" * 40 + "dd ff",
+        "91" * 20 + "94" * 20 + "01",
     ],
 )
 def test_malformed(data: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, Self, TypedDict, TypeVar
 from uuid import UUID
 
@@ -388,6 +389,10 @@ class Nest(msgspec.Struct):
     inside: list[Inside]
 
 
+class Filed(msgspec.Struct):
+    path: Path
+
+
 class Looped(msgspec.Struct):
     next: Looped | None = None
 
@@ -422,6 +427,7 @@ class Typed(Generic[T]):
         Timed,
         Paired,
         Looped,
+        Filed,
         Node,
         Cat | Dog,
         datetime,

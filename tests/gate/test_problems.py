@@ -130,6 +130,19 @@ class Unfriendly:
         return MARKER
 
 
+@attrs.define
+class Weird:
+    anything: Any
+
+
+@attrs.define(slots=False)
+class Shy:
+    name: str
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(MARKER)
+
+
 LEAKS: list[Callable[[], object]] = [
     lambda: gate_for(int).parse(MARKER),
     lambda: gate_for(User).parse({**attrs.asdict(ADA), "id": MARKER, MARKER: MARKER}),
@@ -144,6 +157,9 @@ LEAKS: list[Callable[[], object]] = [
     lambda: gate_for(int | str | None).parse([MARKER]),
     lambda: gate_for(User).parse(Unfriendly()),
     lambda: gate_for(list[User]).parse([Unfriendly()]),
+    lambda: gate_for(Shy).parse(object.__new__(Shy)),
+    lambda: gate_for(Shy).encode(object.__new__(Shy), CODEC),
+    lambda: gate_for(Weird).encode(Weird(Unfriendly()), CODEC),
     lambda: gate_for(User).decode(CODEC.encode_body({"id": MARKER}), CODEC),
     lambda: gate_for(User).decode(CODEC.encode_body({"id": MARKER}), FAST),
     lambda: gate_for(User).decode(CODEC.encode_body([MARKER])[:-3], CODEC),

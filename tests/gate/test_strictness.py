@@ -117,6 +117,7 @@ COERCIONS: list[tuple[Any, Any]] = [
     (dict[int, int], {"1": 1}),
     (dict[int, int], {True: 1}),
     (dict[str, int], OrderedDict(a=1)),
+    (dict[Decimal, int], {"1": 1, "1.0": 2}),
     (dict[str, int], defaultdict(int)),
     (Defaults, []),
     (Defaults, ()),
