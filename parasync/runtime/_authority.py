@@ -269,7 +269,12 @@ class authority(Generic[T]):
         return Draft(key, body, kind, schema_version, checksum, meta, expected, idempotency_key, self._terms.wall_clock())
 
     def _key(self, ident: str | None) -> str:
-        return self._topic.ref().key if ident is None else self._topic[ident].key
+        if not isinstance(ident, str):
+            return self._topic.ref().key if ident is None else self._topic[ident].key
+        # The key of `self._topic[ident]`, which would take longer to make than the rest of the checks.
+        key = f"{self._topic.name}:{ident}"
+        parse_key(key)
+        return key
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -35,8 +35,13 @@ class GuardedStore:
 
     async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
         """See `Store`."""
-        with _as(IndeterminateError, "the write may have happened"):
+        # Spelled out, since a context manager would take as long as it takes to store in memory.
+        try:
             return await self._store.write(topic, epoch, draft)
+        except ParasyncError:
+            raise
+        except Exception as error:
+            raise _foreign(IndeterminateError, error, "the write may have happened") from error
 
     async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody | None]]]:
         """See `Store`."""
@@ -56,4 +61,8 @@ def _as(kind: type[StoreError], consequence: str) -> Iterator[None]:
     except ParasyncError:
         raise
     except Exception as error:
-        raise kind(f"the store raised {type(error).__name__}, expected a StoreError: {consequence}") from error
+        raise _foreign(kind, error, consequence) from error
+
+
+def _foreign(kind: type[StoreError], error: Exception, consequence: str) -> StoreError:
+    return kind(f"the store raised {type(error).__name__}, expected a StoreError: {consequence}")
