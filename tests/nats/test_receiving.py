@@ -18,7 +18,7 @@ from parasync.errors import UsageError
 from parasync.transports._nats_link import direct_works
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport, PrefixedSubjects
-from tests.nats.kit import Ear, big, envelope, eventually, in_thread, monitored, raw, round_trip
+from tests.nats.kit import DEADLINE_S, Ear, big, envelope, eventually, in_thread, monitored, raw, round_trip
 
 pytestmark = pytest.mark.nats
 
@@ -122,13 +122,14 @@ async def test_poison_that_kills_the_read_loop_of_the_client_is_noticed_at_once(
 async def test_poison_kills_the_bare_client(server: NatsServer) -> None:
     """The reason for all this; when it no longer does, `direct` is a matter of speed alone."""
     client = await nats.connect(server.url, ping_interval=3600)
-    async with raw(server.url) as say:
-        await client.subscribe("synced.user.>", cb=_nothing)
-        await client.flush()
-        await say(POISON["a subject that is not UTF-8"])
-        await eventually(client._reading_task.done)
-        assert client.is_connected
-    await client.close()
+    try:
+        async with asyncio.timeout(DEADLINE_S), raw(server.url) as say:
+            await client.subscribe("synced.user.>", cb=_nothing)
+            while not client._reading_task.done():
+                await say(POISON["a subject that is not UTF-8"])
+            assert client.is_connected
+    finally:
+        await client.close()
 
 
 async def _nothing(_: object) -> None: ...
