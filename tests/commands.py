@@ -28,7 +28,8 @@ def help_of(name: str) -> str:
     top = click.Context(program, info_name="parasync", **WIDE | program.context_settings)
     if name == "parasync":
         return program.get_help(top)
-    command = program.commands[name]
+    command = program.get_command(top, name)
+    assert command is not None
     return command.get_help(click.Context(command, info_name=name, parent=top, **WIDE))
 
 
@@ -50,7 +51,7 @@ def exit_codes() -> str:
 
 def filled(text: str) -> str:
     """A page with what the program says now."""
-    commands = "\n\n".join(f"## parasync {name}\n\n{example(name)}" for name in program.commands)
+    commands = "\n\n".join(f"## parasync {name}\n\n{example(name)}" for name in program.list_commands(click.Context(program)))
     for name, rows in {"program": example("parasync"), "commands": commands, "exit codes": exit_codes()}.items():
         text = between(text, name, rows)
     return text

@@ -20,9 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         from parasync.cli._main import run
+
+        return run(list(sys.argv[1:] if arguments is None else arguments))
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
         sys.stderr.write(f"parasync: the command line needs {error.name}: pip install 'parasync[cli]'\n")
         return Exit.USAGE
-    return run(list(sys.argv[1:] if arguments is None else arguments))

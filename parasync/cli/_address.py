@@ -10,7 +10,6 @@ from typing import Final
 
 import click
 
-from parasync.cli._notes import leave_note, running
 from parasync.cli._options import BusOptions
 from parasync.errors import ConnectError, TransportError
 from parasync.transports._nats_process import NatsServer, find_nats_server
@@ -29,6 +28,8 @@ def find_url(options: BusOptions) -> str:
     """
     if options.url is not None:
         return options.url
+    from parasync.cli._notes import running
+
     notes = running()
     if not notes:
         raise ConnectError(
@@ -49,6 +50,8 @@ def own_server(folder: Path) -> Iterator[NatsServer]:
         UsageError: there is no program to start, or the folder of the notes cannot be used.
         TransportError: the server did not start.
     """
+    from parasync.cli._notes import leave_note
+
     find_nats_server()
     server = NatsServer(port=_usual_port(folder))
     try:

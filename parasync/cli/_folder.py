@@ -120,7 +120,7 @@ class Folder:
         for path, text in found.problems.items():
             self._complain(path, f"{path}: {text}")
         beginning = [owner for topic in self._new_topics(found) if (owner := await self._began(topic)) is not None]
-        for key, claims in found.claims.items():
+        for key, claims in sorted(found.claims.items()):
             await self._take(key, claims)
         for owner in beginning:
             owner.loaded()

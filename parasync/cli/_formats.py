@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
-import tomli_w
-import yaml
 
-from parasync.cli._yaml import NOTHING, load_yaml, yaml_position
 from parasync.errors import RefusedError
 
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -100,7 +97,7 @@ def dump(value: object, suffix: str) -> bytes:
         data = _WRITERS[suffix.lower()](value).encode()
         if parse(data, suffix) == Loaded(value):
             return data
-    except (TypeError, ValueError, AttributeError, RecursionError, yaml.YAMLError):
+    except (TypeError, ValueError, AttributeError, RecursionError):
         pass
     raise RefusedError(f"got a value that a {suffix} file cannot hold exactly")
 
@@ -180,10 +177,12 @@ def _toml(text: str) -> Read:
 
 
 def _yaml(text: str) -> Read:
-    try:
-        value = load_yaml(text)
-    except yaml.YAMLError as error:
-        line, column, offset, said = yaml_position(error)
+    # Loaded when it is needed, like the other libraries here: most commands never see such a file.
+    from parasync.cli._yaml import NOTHING, load_yaml, yaml_problem
+
+    value = load_yaml(text)
+    if isinstance(value, BaseException):
+        line, column, offset, said = yaml_problem(value)
         return _at(text, offset, said) if line is None else Problem(line, column, said)
     return Problem(1, 0, "the file is empty: a value is expected") if value is NOTHING else Loaded(value)
 
@@ -200,11 +199,15 @@ def _to_json(value: object) -> str:
 def _to_toml(value: object) -> str:
     if not isinstance(value, Mapping):
         raise TypeError
+    import tomli_w
+
     return tomli_w.dumps(value)
 
 
 def _to_yaml(value: object) -> str:
-    return str(yaml.safe_dump(value, allow_unicode=True, sort_keys=False))
+    from parasync.cli._yaml import dump_yaml
+
+    return dump_yaml(value)
 
 
 _PARSERS: Final[dict[str, Callable[[str], Read]]] = {".json": _json, ".toml": _toml, ".yaml": _yaml, ".yml": _yaml}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -12,23 +13,35 @@ import click
 
 import parasync
 from parasync.cli._exits import Exit, exit_of
-from parasync.cli._ls import ls
-from parasync.cli._objects import delete, get, put
-from parasync.cli._serve import serve
-from parasync.cli._watch import watch
-from parasync.cli.demo import demo
 from parasync.errors import ParasyncError
 
+_MODULES: Final = {
+    "demo": "parasync.cli.demo",
+    "serve": "parasync.cli._serve",
+    "watch": "parasync.cli._watch",
+    "get": "parasync.cli._objects",
+    "put": "parasync.cli._objects",
+    "delete": "parasync.cli._objects",
+    "ls": "parasync.cli._ls",
+}
+"""Where each command is, in the order in which a newcomer needs them."""
 
-class _InOrder(click.Group):
-    """Lists its commands in the order in which a newcomer needs them."""
+
+class _Commands(click.Group):
+    """Loads a command when it is used: nobody waits for what the others need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return None
+        command: click.Command = getattr(importlib.import_module(_MODULES[cmd_name]), cmd_name)
+        return command
 
 
 @click.group(
-    cls=_InOrder,
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog="Begin with: parasync demo",
 )
@@ -39,9 +52,6 @@ def program() -> None:
     Without --url, `serve` starts a NATS server of its own, and the other commands find it.
     """
 
-
-for _command in (demo, serve, watch, get, put, delete, ls):
-    program.add_command(_command)
 
 REPEAT_S: Final = 60.0
 """How long a message of the library is not repeated when no other came between, in seconds."""
@@ -67,6 +77,8 @@ def run(arguments: list[str]) -> int:
     except ParasyncError as error:
         click.echo(f"parasync: {error}", err=True)
         return exit_of(error)
+    except ModuleNotFoundError:
+        raise
     except Exception:  # noqa: BLE001 -- the last place where it can be told from an ordinary end
         traceback.print_exc()
         click.echo("parasync: this is a fault of parasync; please report it with the lines above", err=True)

@@ -19,7 +19,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 def run_until_stopped(work: Coroutine[Any, Any, None]) -> Exit:
-    """Run a command that goes on until Ctrl-C or SIGTERM, which are its ordinary end."""
+    """Run a command that goes on until Ctrl-C, SIGTERM or SIGHUP, which are its ordinary end."""
     return asyncio.run(_stopped(work))
 
 
@@ -27,9 +27,10 @@ async def _stopped(work: Coroutine[Any, Any, None]) -> Exit:
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
     if task is not None:
-        # Where there are no such handlers, the process just ends.
-        with contextlib.suppress(NotImplementedError):
+        # Where there are no such signals or handlers, the process just ends.
+        with contextlib.suppress(NotImplementedError, AttributeError):
             loop.add_signal_handler(signal.SIGTERM, task.cancel)
+            loop.add_signal_handler(signal.SIGHUP, task.cancel)
     # The first Ctrl-C cancels the task; that it ends in order is success, and so nothing is raised again.
     with contextlib.suppress(asyncio.CancelledError):
         await work

@@ -19,7 +19,7 @@ from parasync.cli._options import BusOptions, ShownCommand, bus_options
 from parasync.cli._render import printable
 from parasync.cli._running import run_until_stopped
 from parasync.cli._writes import FolderWriter
-from parasync.errors import ParasyncError
+from parasync.errors import ParasyncError, TransportError
 from parasync.protocol import SchemaVersion
 from parasync.transports._nats_process import NatsServer
 from parasync.transports._nats_socket import parse_address
@@ -80,6 +80,9 @@ async def _serve(
         watching = asyncio.create_task(_watch(root, changed), name="watch a folder")
         try:
             again = await folder.sync()
+            with contextlib.suppress(TransportError):
+                # Only then it is true for others, too.
+                await bus.flush()
             click.echo(_welcome(folder, url, server is not None), err=True)
             while True:
                 with contextlib.suppress(TimeoutError):

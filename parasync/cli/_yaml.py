@@ -41,13 +41,28 @@ class _Loader(_Base):  # type: ignore[misc]  # either of two classes with the sa
 
 
 def load_yaml(text: str) -> object:
-    """The one value of a text, or `NOTHING`.
+    """The one value of a text, or `NOTHING`, or the error: no YAML, not one document, or aliases that make too much of it."""
+    try:
+        # The parser in C descends without looking at the end of its stack, so depth is measured before anything descends.
+        _check_depth(text)
+        return _loaded(text)
+    except yaml.YAMLError as error:
+        return error
+
+
+def dump_yaml(value: object) -> str:
+    """The text of a value.
 
     Raises:
-        yaml.YAMLError: it is not YAML, not one document, or its aliases make too much of it.
+        ValueError: YAML cannot hold it.
     """
-    # The parser in C descends without looking at the end of its stack, so depth is measured before anything descends.
-    _check_depth(text)
+    try:
+        return str(yaml.safe_dump(value, allow_unicode=True, sort_keys=False))
+    except yaml.YAMLError as error:
+        raise ValueError from error
+
+
+def _loaded(text: str) -> object:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -60,7 +75,7 @@ def load_yaml(text: str) -> object:
     return value
 
 
-def yaml_position(error: yaml.YAMLError) -> tuple[int | None, int, int, str]:
+def yaml_problem(error: BaseException) -> tuple[int | None, int, int, str]:
     """Line, column, offset and reason of an error; where the line is None, the offset tells."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     parts = [getattr(error, name, None) for name in ("context", "problem", "reason")]
