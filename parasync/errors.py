@@ -31,7 +31,7 @@ def _rebuild(kind: type[ParasyncError], args: tuple[Any, ...], facts: dict[str, 
     return error
 
 
-# You -------------------------------------------------------------------------------------------------------------------
+# You
 
 
 class UsageError(ParasyncError):
@@ -74,7 +74,7 @@ class DeletedError(UsageError, LookupError):
         self.version = version
 
 
-# The peer --------------------------------------------------------------------------------------------------------------
+# The peer
 
 
 class RemoteError(ParasyncError):
@@ -105,7 +105,7 @@ class RefusedError(RemoteError):
     """The authority answered that it will not do this, e.g. it takes no remote writes; the text says why."""
 
 
-# The operator ----------------------------------------------------------------------------------------------------------
+# The operator
 
 
 class TransportError(ParasyncError):
@@ -128,7 +128,7 @@ class AskTimeoutError(TransportError, TimeoutError):
         self.timeout_s = timeout_s
 
 
-# The writer ------------------------------------------------------------------------------------------------------------
+# The writer
 
 
 class StoreError(ParasyncError):
