@@ -118,6 +118,7 @@ class Replica(Generic[T]):
             else:
                 self.ignored_stale += 1
             if self.provisional and epoch >= self.current_epoch and not self._is_refused(envelope):
+                self.current_epoch = epoch
                 self.need_raised("the authority is below an unproven seed, and goes on")
             return False
         if epoch < self.current_epoch or self._is_refused(envelope):
@@ -295,6 +296,5 @@ class Replica(Generic[T]):
     def _settle(self) -> None:
         """Find out whether the next contiguous live envelope can have no effect but to be applied."""
         disturbed = self.need_open or self.provisional or self.closed or self.failed is not None or self.refused is not None
-        plain = not disturbed and self.held is not None and self.held.epoch == self.current_epoch
-        self.pace = self.read if plain else None
+        self.pace = None if disturbed or self.held is None or self.held.epoch != self.current_epoch else self.read
         self.doubting = self.doubting and self.need_open

@@ -230,6 +230,14 @@ def test_a_contradiction_that_another_thread_left_unread_proves_nothing_either()
     assert asked.needs < replica.needs_raised
 
 
+def test_an_answer_that_contradicts_by_its_value_alone_proves_nothing() -> None:
+    """In process nothing may have been encoded, and there are no checksums to tell."""
+    replica = a_replica(lossless=True)
+    live(replica, state("2.7", checksum=False))
+    answer(replica, state("2.7", "other", checksum=False))
+    assert (replica.conflicts, replica.need_open) == (1, True)
+
+
 def test_an_absence_at_the_very_version_of_a_state_is_a_contradiction() -> None:
     replica = proven_at("2.7")
     answer(replica, ABSENT_OBJECT, floor=Version(2, 7))
@@ -413,6 +421,18 @@ def test_what_was_dropped_for_a_seed_is_asked_for(lossless: bool) -> None:
         assert asks(replica)
     answer(replica, state("2.7"))
     assert not asks(replica)
+
+
+def test_a_life_is_heard_also_where_its_envelope_is_dropped_for_a_seed() -> None:
+    replica = a_replica()
+    replica.seed_received(state("9.9"), "x")
+    live(replica, state("3.1"))
+    assert replica.current_epoch == 3
+    assert not answer(replica, state("2.5"), epoch=2), "it was deposed by the life that was heard"
+    assert is_unproven(replica)
+    assert asks(replica)
+    live(replica, state("2.6"))
+    assert replica.current_epoch == 3
 
 
 def test_an_authority_that_goes_on_below_a_seed_is_asked_again() -> None:
