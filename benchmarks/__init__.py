@@ -1,0 +1,1 @@
+"""What parasync costs, beside what else does the same work: `python -m benchmarks`."""
