@@ -2,8 +2,8 @@
 
 The lock is held for the swaps only; no user code runs under it, not even the destructor of a value that was replaced.
 Listeners are called after it, in the order of versions for each replica: the thread that made the first of several overlapping
-steps calls them for all. A listener that blocks therefore delays only the later steps of its own replica, and the publishing
-call that it runs in.
+steps calls them for all. A listener that blocks therefore delays the publishing call that it runs in, and the listeners of this
+key; values are swapped all the same.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class Group:
                 if held is not before or member.pace is not read:
                     spent.append(held)
                     if after is None or member.pace is not read or held is None or not held.precedes(envelope):
-                        if member.read is not read or not self._judge(member, envelope, reading, calls, later):
+                        fits = member.read is read and (held is first.held or not _must_compare(held, envelope))
+                        if not fits or not self._judge(member, envelope, reading, calls, later):
                             later.append(partial(self.step, member, partial(member.live_received, envelope), envelope, "live"))
                         continue
                     before, change = held, None
@@ -233,6 +234,16 @@ class Group:
                         wake()
         if fatal is not None:
             raise fatal
+
+
+def _must_compare(held: Held[Any] | None, envelope: Envelope[Any]) -> bool:
+    """Whether only a comparison with the very value that is held tells whether an envelope contradicts it."""
+    return (
+        held is not None
+        and held.sequence == envelope.sequence
+        and held.epoch == envelope.epoch
+        and (held.checksum is None or envelope.checksum is None)
+    )
 
 
 def _unwatch(member: Member[Any], wake: Callable[[], None]) -> None:

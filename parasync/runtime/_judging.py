@@ -10,26 +10,28 @@ from parasync.errors import ParasyncError
 from parasync.protocol import Asked, Envelope, Same, Unanswered
 from parasync.runtime._group import Group
 from parasync.runtime._member import History, Member
-from parasync.runtime._sources import Fetched
+from parasync.runtime._sources import Fetched, check_envelope
 from parasync.transports._fanout import report
 
 
 def judge(member: Member[Any], group: Group, asked: Asked, found: Fetched, asked_s: float) -> None:
     """Let a replica take what was fetched for it. What cannot be used counts as a failure, and raises nothing."""
-    reason = None
-    if found.epoch < member.current_epoch:
-        reason = "the answer came from an authority that was deposed"
-    elif _goes_back(asked, found):
-        reason = "the answer is older than what was held when it was asked for"
-    else:
-        member.history = History(found.epoch, found.history_epoch)
-        envelope = found.outcome if isinstance(found.outcome, Envelope) else None
-        try:
+    reason = ""
+    try:
+        if found.epoch < member.current_epoch:
+            reason = "the answer came from an authority that was deposed"
+        elif _goes_back(asked, found):
+            reason = "the answer is older than what was held when it was asked for"
+        else:
+            member.history = History(found.epoch, found.history_epoch)
+            envelope = found.outcome if isinstance(found.outcome, Envelope) else None
+            if envelope is not None:
+                check_envelope(envelope, "the authority")
             group.step(member, partial(_answered, member, asked, found, asked_s), envelope, "answer")
-        except Exception as error:  # noqa: BLE001  # it came from elsewhere, and harms its own replica only
-            reason = f"the answer could not be used: {type(error).__name__}"
-            report("reading an answer for", member.key, error)
-    if reason is not None:
+    except Exception as error:  # noqa: BLE001  # it came from elsewhere, and harms its own replica only
+        reason = f"the answer could not be used: {type(error).__name__}"
+        report("an answer for", member.key, error)
+    if reason:
         group.step(member, partial(failed, member, reason), None, "answer")
 
 

@@ -42,7 +42,7 @@ class Member(Replica[T], Generic[T]):
     """
 
     __slots__ = (
-        "_listeners", "asked_s", "attend", "due_s", "history", "key", "listener", "pending", "repeat", "turn", "watchers",
+        "_listeners", "attend", "doubted_s", "due_s", "history", "key", "listener", "pending", "repeat", "turn", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -60,7 +60,10 @@ class Member(Replica[T], Generic[T]):
         self.watchers: tuple[Callable[[], None], ...] = ()
         self.attend: Callable[[bool], None] = _nothing
         self.repeat = repeat
-        self.due_s = self.asked_s = -math.inf
+        self.due_s = -math.inf
+        """When it is to be asked for, at the latest, if a need is open."""
+        self.doubted_s = -math.inf
+        """When a need was last asked about that was more than a matter of routine."""
         self.history = History(0, 0)
 
     def close(self) -> None:

@@ -175,11 +175,12 @@ class Recovery:
         while self._doubted:
             member, _ = self._doubted.popitem()
             if member not in self._open and member.need_open and member in self._members:
-                if now_s - member.asked_s > self._pace.backoff_max_s:
+                if now_s - member.doubted_s > self._pace.backoff_max_s:
                     member.repeat.reset()
                     member.due_s = now_s + self._jitter_s()
                 else:
                     member.due_s = now_s + member.repeat.next_delay_s()
+                member.doubted_s = now_s
                 self._open[member] = None
         # Once in a while only: a topic that is heard all the time, while nobody answers, would never back off else.
         if self._heard and self._backoff.attempts and now_s - self._prompted_s >= self._pace.ask_timeout_s:
@@ -211,8 +212,6 @@ class Recovery:
         if not members:
             return
         batch: Batch = [(member, member.asked()) for member in members]
-        for member in members:
-            member.asked_s = now_s
         self._not_before_s = now_s + ASK_FLOOR_S
         try:
             async with asyncio.timeout(self._pace.ask_timeout_s):
@@ -238,7 +237,8 @@ class Recovery:
             self._open.pop(member, None)
         else:
             at_once = progress and isinstance(found.outcome, Unanswered)
-            member.due_s = self._pace.clock() + (0.0 if at_once else member.repeat.next_delay_s())
+            member.doubted_s = self._pace.clock()
+            member.due_s = member.doubted_s + (0.0 if at_once else member.repeat.next_delay_s())
 
     def _fail(self, members: list[Member[Any]], reason: str) -> None:
         self._not_before_s = max(self._not_before_s, self._pace.clock() + self._backoff.next_delay_s())

@@ -125,6 +125,13 @@ def assert_nothing_left(*buses: Any) -> None:
         assert id(bus) not in _hub._hubs
 
 
+def listening(replica: synced[Any]) -> int:
+    """How many listen to a replica, or wait for it."""
+    member = replica._member
+    assert (member.listener is None) == (not member._listeners)
+    return len(member._listeners) + len(member.watchers)
+
+
 def served(count: int, bus: InProcessTransport | LossyTransport, **options: Any) -> Sequence[synced[str]]:
     """Several replicas of the note."""
     return [synced(A, bus, **options) for _ in range(count)]
