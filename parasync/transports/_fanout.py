@@ -58,8 +58,9 @@ class Fanout:
     def __init__(self, emptied: Callable[[str, bool], None] | None = None) -> None:
         self._lock = threading.Lock()
         self._numbers = count(1)
-        self._keys: dict[str, Targets] = {}
-        self._topics: dict[str, Targets] = {}
+        # Each the same object for ever, so that a bus can hold on to its lookup.
+        self.keys: dict[str, Targets] = {}
+        self.topics: dict[str, Targets] = {}
         # What publishers read: keys with subscribers of their own, merged with those of their topic. The first publish after a
         # change fills it.
         self.routes: dict[str, Targets] = {}
@@ -95,7 +96,7 @@ class Fanout:
     def key_count(self) -> int:
         """The number of keys (and topics) with at least one live subscriber."""
         self._sweep()
-        return len(self._keys) + len(self._topics)
+        return len(self.keys) + len(self.topics)
 
     def merge(self, key: str) -> Targets:
         """The subscribers of the key and of its topic, in the order in which they came; for a key that is not in `routes`.
@@ -107,12 +108,12 @@ class Fanout:
         parsed = parse_key(key)
         if self._stopped:
             raise ClosedError("got a publish on a closed transport, expected an open one")
-        if key not in self._keys:
-            return self._topics.get(parsed.topic, ())
+        if key not in self.keys:
+            return self.topics.get(parsed.topic, ())
         # A publisher does not wait for a change that another thread is making: it goes on without the cache.
         locked = self._lock.acquire(blocking=False)
         try:
-            own, of_topic = self._keys.get(key, ()), self._topics.get(parsed.topic, ())
+            own, of_topic = self.keys.get(key, ()), self.topics.get(parsed.topic, ())
             merged = tuple(sorted((*own, *of_topic), key=_by_number)) if own and of_topic else own or of_topic
             if locked and own:
                 self.routes[key] = merged
@@ -121,18 +122,10 @@ class Fanout:
                 self._lock.release()
         return merged
 
-    def of_key(self, key: str) -> Targets:
-        """The subscribers of the key itself, without those of its topic."""
-        return self._keys.get(key, ())
-
-    def of_topic(self, topic: str) -> Targets:
-        """The subscribers of the topic, without those of single keys."""
-        return self._topics.get(topic, ())
-
     def everyone(self) -> Targets:
         """All subscribers, in the order in which they came."""
         with self._lock:
-            found = [sub for table in (self._keys, self._topics) for targets in table.values() for sub in targets]
+            found = [sub for table in (self.keys, self.topics) for targets in table.values() for sub in targets]
         return tuple(sorted(found, key=_by_number))
 
     def deliver(self, targets: Targets, key: str | None, item: Any) -> None:
@@ -166,12 +159,12 @@ class Fanout:
         """End all subscriptions at once and for good; later calls raise `ClosedError`."""
         with self._lock:
             self._stopped = True
-            keys, topics = self._keys, self._topics
-            self._keys, self._topics, self.routes = {}, {}, {}
-        for table in (keys, topics):
-            for targets in table.values():
-                for sub in targets:
-                    sub.handler = sub.interrupted = None
+            everyone = [sub for table in (self.keys, self.topics) for targets in table.values() for sub in targets]
+            self.keys.clear()
+            self.topics.clear()
+            self.routes = {}
+        for sub in everyone:
+            sub.handler = sub.interrupted = None
 
     def _postpone(self, thread: int, turn: _Turn) -> None:
         waiting = self._turns[thread]
@@ -218,7 +211,7 @@ class Fanout:
                 self._emptied(sub.name, sub.topical)
 
     def _table(self, sub: Subscription) -> dict[str, Targets]:
-        return self._topics if sub.topical else self._keys
+        return self.topics if sub.topical else self.keys
 
     def _replace(self, sub: Subscription, targets: Targets) -> Targets:
         table = self._table(sub)

@@ -34,40 +34,45 @@ class Receiver:
 
     def key_sink(self, key: str) -> Sink:
         """The sink of the subscription of one key."""
-        decode, of_key, deliver = self._codec.decode_frame, self._fanout.of_key, self._fanout.deliver
+        decode, subscribers, deliver = self._codec.decode_frame, self._fanout.keys.get, self._fanout.deliver
 
         def received(_: bytes, __: bytes, frame: bytes, ___: bytes | None) -> None:
             try:
                 envelope = decode(key, frame)
             except Exception:  # noqa: BLE001 -- whatever a codec makes of foreign bytes, this connection has to go on
-                self._interrupt(of_key(key))
+                self._interrupt(subscribers(key))
                 return
-            deliver(of_key(key), key, envelope)
+            targets = subscribers(key)
+            if targets is not None:
+                deliver(targets, key, envelope)
 
         return received
 
     def topic_sink(self, topic: str) -> Sink:
         """The sink of the subscription of a topic."""
-        decode, of_topic, deliver = self._codec.decode_frame, self._fanout.of_topic, self._fanout.deliver
+        decode, subscribers, deliver = self._codec.decode_frame, self._fanout.topics.get, self._fanout.deliver
 
         def received(subject: bytes, _: bytes, frame: bytes, __: bytes | None) -> None:
             key = self._keys(subject)
             if not key:
                 if key is not None:
-                    self._interrupt(of_topic(topic))
+                    self._interrupt(subscribers(topic))
                 return
             try:
                 envelope = decode(key, frame)
             except Exception:  # noqa: BLE001 -- as above
-                self._interrupt(of_topic(topic))
+                self._interrupt(subscribers(topic))
                 return
-            deliver(of_topic(topic), key, envelope)
+            targets = subscribers(topic)
+            if targets is not None:
+                deliver(targets, key, envelope)
 
         return received
 
-    def _interrupt(self, targets: Targets) -> None:
+    def _interrupt(self, targets: Targets | None) -> None:
         self.malformed += 1
-        self._fanout.deliver(targets, None, "malformed frame")
+        if targets is not None:
+            self._fanout.deliver(targets, None, "malformed frame")
 
     def _key(self, subject: bytes) -> str | None:
         try:

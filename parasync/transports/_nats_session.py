@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from threading import get_ident
 from typing import Any, Final
 
 import attrs
@@ -15,7 +16,7 @@ from nats.errors import SlowConsumerError
 from parasync.codec import FRAME_OVERHEAD_BYTES_MAX, Codec
 from parasync.errors import ClosedError, ConnectError, EncodeError, ParasyncError, TransportError, UsageError
 from parasync.protocol import Envelope
-from parasync.transports._fanout import Fanout
+from parasync.transports._fanout import Fanout, Targets
 from parasync.transports._nats_asks import NatsAsks
 from parasync.transports._nats_diagnosis import Denial, denial, diagnosed
 from parasync.transports._nats_guard import Guard
@@ -89,7 +90,7 @@ class Session:
             servers, options, up=self._connected, down=self._disconnected, noticed=self._noticed, **guard_options
         )
         self._subjects = subjects
-        self._codec = codec
+        self._encode = codec.encode_frame
         self._outbox = outbox
         self._lines: dict[tuple[bool, str], Line] = {}
         self._denials: set[Denial] = set()
@@ -99,6 +100,8 @@ class Session:
         self._payload_bytes_max = 0
         self._heads = lru_cache(KEYS_CACHED_MAX)(self._head)
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._is_running: Callable[[], bool] = bool
         self.closed = False
         self._watching: asyncio.Task[None] | None = None
 
@@ -114,6 +117,7 @@ class Session:
             ConnectError: no server took us.
         """
         self.loop = asyncio.get_running_loop()
+        self._thread, self._is_running = get_ident(), self.loop.is_running
         try:
             await self._guard.start()
         except BaseException:
@@ -153,14 +157,15 @@ class Session:
 
     def publish(self, key: str, envelope: Envelope[Any]) -> None:
         """See `NatsTransport.publish`."""
-        self.check("publish")
+        # What `check` does, without asking the operating system for each message.
+        if self.closed or get_ident() != self._thread or not self._is_running():
+            self.check("publish")
         head = self._heads(key)
-        outbox = self._outbox
-        envelope = outbox.mended(key, envelope)
-        frame = self._codec.encode_frame(key, envelope)
+        envelope = self._outbox.mended(key, envelope)
+        frame = self._encode(key, envelope)
         if len(frame) > self._payload_bytes_max:
             raise EncodeError(f"got a frame of {len(frame)} bytes, expected at most {self._payload_bytes_max} on this bus")
-        outbox.publish(key, envelope, head, frame)
+        self._outbox.publish(key, envelope, head, frame)
         self.wire.wake()
 
     def listen(self, name: str, subscribe: Callable[..., Unsubscribe], *handlers: Any, topical: bool) -> Unsubscribe:
@@ -191,10 +196,13 @@ class Session:
                 loop.call_soon_threadsafe(self._hush, name, topical)
 
     def _hush(self, name: str, topical: bool) -> None:
-        if not (self.fanout.of_topic(name) if topical else self.fanout.of_key(name)):
+        if not (self._subscribers(name, topical)):
             line = self._lines.pop((topical, name), None)
             if line is not None:
                 self.wire.shut(line)
+
+    def _subscribers(self, name: str, topical: bool) -> Targets:
+        return (self.fanout.topics if topical else self.fanout.keys).get(name, ())
 
     def _connected(self, link: Link) -> None:
         again = self._payload_bytes_max > 0
@@ -258,7 +266,7 @@ class Session:
     def _interrupt_subject(self, subject: str, reason: str) -> None:
         for (topical, name), line in list(self._lines.items()):
             if line.subject.lower() == subject:
-                self.fanout.deliver(self.fanout.of_topic(name) if topical else self.fanout.of_key(name), None, reason)
+                self.fanout.deliver(self._subscribers(name, topical), None, reason)
 
 
 def _check_subject(subject: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 from parasync.protocol import Envelope
 
@@ -15,14 +15,8 @@ OUTBOX_BYTES_MAX: Final = 64 * 1024 * 1024
 """The most bytes of frames that wait to be sent; beyond it the keys that waited longest are dropped and counted."""
 
 
-class Waiting(NamedTuple):
-    """One publish: its place in the order, its versions, and the message without and with its size."""
-
-    number: int
-    epoch: int
-    after: int
-    head: bytes
-    frame: bytes
+_Waiting: TypeAlias = tuple[int, int, int, bytes, bytes]
+"""One publish: its place in the order, its epoch and predecessor, the command up to the size, and the frame."""
 
 
 class Outbox:
@@ -36,7 +30,7 @@ class Outbox:
     def __init__(self, keys_max: int, bytes_max: int) -> None:
         self._keys_max = keys_max
         self._bytes_max = bytes_max
-        self._publishes: OrderedDict[str, Waiting] = OrderedDict()
+        self._publishes: OrderedDict[str, _Waiting] = OrderedDict()
         self._commands: deque[tuple[int, Any]] = deque()
         self._numbers = count(1)
         self._bytes = 0
@@ -49,14 +43,14 @@ class Outbox:
     def mended(self, key: str, envelope: Envelope[Any]) -> Envelope[Any]:
         """The envelope, to follow what was sent last: a conflated one takes over `after` from the one that it will replace."""
         waiting = self._publishes.get(key)
-        if waiting is None or waiting.epoch != envelope.epoch or waiting.after >= after_of(envelope):
+        if waiting is None or waiting[1] != envelope.epoch or waiting[2] >= after_of(envelope):
             return envelope
         return Envelope(
             envelope.value,
             envelope.schema_version,
             envelope.sequence,
             envelope.epoch,
-            waiting.after,
+            waiting[2],
             envelope.kind,
             envelope.meta,
             envelope.checksum,
@@ -66,14 +60,21 @@ class Outbox:
     def publish(self, key: str, envelope: Envelope[Any], head: bytes, frame: bytes) -> None:
         """Put a message at the end; one of the same key that still waits is gone."""
         publishes = self._publishes
-        replaced = publishes.pop(key, None)
-        if replaced is not None:
+        if key in publishes:
             self.conflated += 1
-            self._bytes -= len(replaced.frame)
-        publishes[key] = Waiting(next(self._numbers), envelope.epoch, after_of(envelope), head, frame)
+            self._bytes -= len(publishes.pop(key)[4])
+        after = envelope.after
+        publishes[key] = (
+            next(self._numbers), envelope.epoch, envelope.sequence - 1 if after is None else after, head, frame
+        )  # fmt: skip
         self._bytes += len(frame)
+        if len(publishes) > self._keys_max or self._bytes > self._bytes_max:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        publishes = self._publishes
         while len(publishes) > self._keys_max or (self._bytes > self._bytes_max and len(publishes) > 1):
-            self._bytes -= len(publishes.popitem(last=False)[1].frame)
+            self._bytes -= len(publishes.popitem(last=False)[1][4])
             self.dropped += 1
 
     def command(self, command: Any) -> None:
@@ -96,7 +97,7 @@ class Outbox:
         publishes, commands = self._publishes, self._commands
         taken: list[Any] = []
         while size_bytes > 0 and (publishes or commands):
-            if commands and (not publishes or commands[0][0] < next(iter(publishes.values())).number):
+            if commands and (not publishes or commands[0][0] < next(iter(publishes.values()))[0]):
                 taken.append(commands.popleft()[1])
                 size_bytes -= 64
                 continue

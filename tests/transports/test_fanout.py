@@ -339,7 +339,7 @@ def test_a_subscription_that_the_garbage_collector_ends_in_the_middle_of_a_chang
             return super().__hash__()
 
     fanout.subscribe(Collected("a"), print)
-    assert [sub.handler for sub in fanout.of_key("a")] == [print]
+    assert [sub.handler for sub in fanout.keys["a"]] == [print]
     assert fanout.key_count() == 1
 
 
