@@ -5,12 +5,33 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from parasync.errors import DeletedError, NotReadyError
-from parasync.protocol import Kind, Status, Version, age_of, reason_of, status_of
+from parasync.protocol import Held, Kind, Status, Version, age_of, reason_of, status_of
+from parasync.runtime._cell import Cell
+from parasync.runtime._member import Member
 from parasync.runtime._seat import Seat
 from parasync.runtime._views import ReplicaMeta, Snapshot, Stats
 from parasync.topic import Ref
 
 T = TypeVar("T")
+
+
+class _Noted(Generic[T]):
+    """Stands for a replica whose cell notes who reads it, also where there is no value.
+
+    The cell may be a step behind, so the value is not its.
+    """
+
+    __slots__ = ("_cell", "_member")
+
+    def __init__(self, member: Member[T], cell: Cell[T]) -> None:
+        self._member = member
+        self._cell = cell
+
+    @property
+    def held(self) -> Held[T] | None:
+        """What the replica holds."""
+        self._cell.get()
+        return self._member.held
 
 
 class Readable(Generic[T]):
@@ -20,7 +41,8 @@ class Readable(Generic[T]):
         self._ref = ref
         self._seat = seat
         self._member = seat.member
-        self._cell = seat.cell
+        # A plain read takes no longer for those who plug in no cell.
+        self._newest: Member[T] | _Noted[T] = seat.member if seat.cell is None else _Noted(seat.member, seat.cell)
 
     def __repr__(self) -> str:
         return f"<synced {self.key!r} {self.status.value} at {self.version}>"
@@ -43,11 +65,8 @@ class Readable(Generic[T]):
             NotReadyError: none has arrived yet.
             DeletedError: the object was deleted, or never existed.
         """
-        if self._cell is not None:
-            # The cell notes its reader, also where there is no value. It may be a step behind, so the value is not its.
-            self._cell.get()
         try:
-            return self._member.held.value  # type: ignore[union-attr]  # the exception is the rare case
+            return self._newest.held.value  # type: ignore[union-attr]  # the exception is the rare case
         except AttributeError:
             raise self._no_value() from None
 
