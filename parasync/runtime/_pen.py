@@ -81,12 +81,15 @@ class Pen:
 
     def _publish(self, value: object, draft: Draft, version: Version) -> None:
         after = None
-        if self._under_way[draft.key] > 1:
-            last = self._published.get(draft.key)
+        others = self._under_way[draft.key] - 1
+        last = self._published.get(draft.key)
+        if others or last is not None:
             if last is not None and last > version:
                 return
             self._published[draft.key] = version
-            after = last.sequence if last is not None and last.epoch == version.epoch else None
+            # Each of the others may have a version between the one that was sent last and this one, and be sent never.
+            known = last is not None and last.epoch == version.epoch
+            after = last.sequence if last is not None and known else max(0, version.sequence - 1 - others)
         envelope = Envelope(
             value,
             draft.schema_version,
