@@ -332,11 +332,11 @@ async def test_while_it_loads_it_does_not_say_that_all_is_gone() -> None:
         await note.aclose()
 
 
-@pytest.mark.parametrize("count", [3, 700])
+@pytest.mark.parametrize(("count", "limit_bytes"), [(3, 5_000), (600, 1_000_000)])
 @in_virtual_time
-async def test_what_does_not_fit_into_one_answer_comes_with_the_next(count: int) -> None:
+async def test_what_does_not_fit_into_one_answer_comes_with_the_next(count: int, limit_bytes: int) -> None:
     class NarrowTransport(InProcessTransport):
-        body_bytes_max = 5_000
+        body_bytes_max = limit_bytes
 
     async with owning(NarrowTransport()) as (owner, bus):
         for number in range(count):
