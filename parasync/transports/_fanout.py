@@ -120,12 +120,14 @@ class Fanout:
         finally:
             if locked:
                 self._lock.release()
+                self._sweep()
         return merged
 
     def everyone(self) -> Targets:
         """All subscribers, in the order in which they came."""
         with self._lock:
             found = [sub for table in (self.keys, self.topics) for targets in table.values() for sub in targets]
+        self._sweep()
         return tuple(sorted(found, key=_by_number))
 
     def deliver(self, targets: Targets, key: str | None, item: Any) -> None:

@@ -14,7 +14,7 @@ from parasync.protocol import Probe, ProbeReply, Request, Response
 from parasync.transports._nats_diagnosis import Denial
 from parasync.transports._nats_service import failure_of
 from parasync.transports._nats_wire import Line, Wire
-from parasync.transports._subjects import SubjectMap
+from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import check_timeout
 from parasync.transports._wire import decode_probe_reply, decode_response, encode_probe, encode_request
 
@@ -144,8 +144,9 @@ class NatsAsks:
         if self._line is None:
             self._line = self._wire.open(f"{self._inbox}.*", self._received)
         token = b"%d" % next(self._tokens)
+        if not self._wire.publish(check_subject(subject).encode(), data, reply=b"%b.%b" % (self._inbox.encode(), token)):
+            raise TransportError("the outbox is full of requests and answers that the network does not take; ask again later")
         self._pending[token] = pending
-        self._wire.publish(subject.encode(), data, reply=b"%b.%b" % (self._inbox.encode(), token))
         return token
 
     def _received(self, subject: bytes, _: bytes, data: bytes, headers: bytes | None) -> None:

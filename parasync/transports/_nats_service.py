@@ -21,7 +21,7 @@ from parasync.transports._answering import Desk, refusal, replied
 from parasync.transports._fanout import report
 from parasync.transports._nats_wire import Line, Wire
 from parasync.transports._protocol import ProbeResponder, Responder
-from parasync.transports._subjects import SubjectMap
+from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import Tasks
 from parasync.transports._wire import decode_probe, decode_request, encode_probe_reply, encode_response
 
@@ -88,7 +88,7 @@ class Service:
         self._id = token_hex(11)
         self._name = "parasync-" + re.sub(r"[^A-Za-z0-9_-]", "_", topic)
         self._started = datetime.now(UTC)
-        self._endpoints = [_Endpoint(verb, subjects.of_ask(topic, verb)) for verb in _VERBS]
+        self._endpoints = [_Endpoint(verb, check_subject(subjects.of_ask(topic, verb))) for verb in _VERBS]
         self._lines = [wire.open(endpoint.subject, self._answerer(endpoint), "q") for endpoint in self._endpoints]
         for scope in ("", f".{self._name}", f".{self._name}.{self._id}"):
             self._lines += [wire.open(f"$SRV.{verb}{scope}", self._teller(verb)) for verb in ("PING", "INFO", "STATS")]
@@ -174,7 +174,7 @@ class ProbeDesk(NamedTuple):
 
     def open(self) -> Line:
         """Begin."""
-        return self.wire.open(self.subjects.of_probe(self.topic), self._received)
+        return self.wire.open(check_subject(self.subjects.of_probe(self.topic)), self._received)
 
     def _received(self, _: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         try:

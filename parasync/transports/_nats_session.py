@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from threading import get_ident
@@ -16,7 +16,7 @@ from nats.errors import SlowConsumerError
 from parasync.codec import FRAME_OVERHEAD_BYTES_MAX, Codec
 from parasync.errors import ClosedError, ConnectError, EncodeError, ParasyncError, TransportError, UsageError
 from parasync.protocol import Envelope
-from parasync.transports._fanout import Fanout, Targets
+from parasync.transports._fanout import Fanout, Targets, report
 from parasync.transports._nats_asks import NatsAsks
 from parasync.transports._nats_diagnosis import Denial, denial, diagnosed
 from parasync.transports._nats_guard import Guard
@@ -26,18 +26,15 @@ from parasync.transports._nats_socket import Address
 from parasync.transports._nats_wire import Line, Wire
 from parasync.transports._outbox import Outbox
 from parasync.transports._protocol import Unsubscribe
-from parasync.transports._subjects import SubjectMap
+from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import current_loop
 
-SUBJECT_CHARS_MAX: Final = 4000
-"""The longest subject that a `SubjectMap` may make; a server ends the connection of those who use longer ones."""
 DENIALS_MAX: Final = 1024
 """How many missing permissions are logged; more are counted only as `last_error`."""
 
 REFUSED_RETRY_S: Final = 30.0
 """How long after a refused subscription it is tried again, in seconds."""
 
-_SUBJECT: Final = re.compile(r"[^\s.*>\x00-\x20\x7f]+(?:\.[^\s.*>\x00-\x20\x7f]+)*")
 
 _log: Final = logging.getLogger("parasync")
 
@@ -124,6 +121,7 @@ class Session:
             self.closed = True
             raise
         self._watching = self.loop.create_task(self._guard.run(), name="watch a NATS connection")
+        self._watching.add_done_callback(_report)
 
     def check(self, what: str) -> None:
         """Refuse a call that comes too early, too late, or from elsewhere.
@@ -145,7 +143,7 @@ class Session:
             if self.wire.link is not None:
                 await self.wire.flush(flush_s)
         except TransportError as failure:
-            _log.warning("closed with %d messages unsent: %s", len(self._outbox), failure)
+            _log.warning("closed without a confirmation: %s", failure)
         finally:
             if self._watching is not None:
                 self._watching.cancel()
@@ -153,6 +151,8 @@ class Session:
                 self._retry.cancel()
             self.wire.detach()
             self.asks.fail(error)
+            if len(self._outbox):
+                _log.warning("closed with %d messages unsent", len(self._outbox))
             await self._guard.close()
 
     def publish(self, key: str, envelope: Envelope[Any]) -> None:
@@ -171,12 +171,21 @@ class Session:
     def listen(self, name: str, subscribe: Callable[..., Unsubscribe], *handlers: Any, topical: bool) -> Unsubscribe:
         """Subscribe handlers to a key or topic, and the bus with the first of them."""
         subject = self._subjects.of_topic(name) if topical else self._subjects.of_key(name)
-        _check_subject(subject.removesuffix(".>") if topical else subject)
+        check_subject(subject.removesuffix(".>") if topical else subject)
         unsubscribe = subscribe(name, *handlers)
         if (topical, name) not in self._lines:
             sink = self._receiver.topic_sink(name) if topical else self._receiver.key_sink(name)
             self._lines[topical, name] = self.wire.open(subject, sink)
         return unsubscribe
+
+    def in_loop(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function in the loop of this transport: what the garbage collector ends, it may end on any thread."""
+        loop = self.loop
+        if loop is None or current_loop() is loop:
+            function(*args)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop was closed, and everything with it
+                loop.call_soon_threadsafe(function, *args)
 
     def counted(self) -> NatsStats:
         """The counters now."""
@@ -184,16 +193,10 @@ class Session:
         return NatsStats(self._reconnects, self._receiver.malformed, outbox.conflated, outbox.dropped)
 
     def _head(self, key: str) -> bytes:
-        return b"PUB %b " % _check_subject(self._subjects.of_key(key)).encode()
+        return b"PUB %b " % check_subject(self._subjects.of_key(key)).encode()
 
     def _emptied(self, name: str, topical: bool) -> None:
-        # The garbage collector may end the last subscription on any thread.
-        loop = self.loop
-        if loop is not None and not loop.is_closed():
-            if current_loop() is loop:
-                self._hush(name, topical)
-            else:
-                loop.call_soon_threadsafe(self._hush, name, topical)
+        self.in_loop(self._hush, name, topical)
 
     def _hush(self, name: str, topical: bool) -> None:
         if not (self._subscribers(name, topical)):
@@ -269,7 +272,7 @@ class Session:
                 self.fanout.deliver(self._subscribers(name, topical), None, reason)
 
 
-def _check_subject(subject: str) -> str:
-    if len(subject) > SUBJECT_CHARS_MAX or not _SUBJECT.fullmatch(subject):
-        raise UsageError(f"got a subject that no server takes, expected at most {SUBJECT_CHARS_MAX} characters")
-    return subject
+def _report(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        report("the task", task.get_name(), error)

@@ -105,10 +105,10 @@ class Wire:
             self._outbox.command(line)
             self._wake.set()
 
-    def publish(self, subject: bytes, data: bytes, reply: bytes = b"", headers: bytes = b"") -> None:
-        """Send a message that must not be conflated, if there is a connection now."""
+    def publish(self, subject: bytes, data: bytes, reply: bytes = b"", headers: bytes = b"") -> bool:
+        """Send a message that must not be conflated; False where there is no connection, or too much waits already."""
         if self.link is None:
-            return
+            return False
         if headers:
             message = b"HPUB %b %b%d %d\r\n%b%b\r\n" % (
                 subject,
@@ -120,8 +120,8 @@ class Wire:
             )
         else:
             message = b"PUB %b %b%d\r\n%b\r\n" % (subject, reply + b" " if reply else b"", len(data), data)
-        self._outbox.command(message)
         self._wake.set()
+        return self._outbox.message(message)
 
     def wake(self) -> None:
         """Send what was put into the outbox."""

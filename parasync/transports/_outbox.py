@@ -15,6 +15,7 @@ OUTBOX_BYTES_MAX: Final = 64 * 1024 * 1024
 """The most bytes of frames that wait to be sent; beyond it the keys that waited longest are dropped and counted."""
 
 
+_COMMAND_BYTES: Final = 64
 _Waiting: TypeAlias = tuple[int, int, int, bytes, bytes]
 """One publish: its place in the order, its epoch and predecessor, the command up to the size, and the frame."""
 
@@ -34,6 +35,7 @@ class Outbox:
         self._commands: deque[tuple[int, Any]] = deque()
         self._numbers = count(1)
         self._bytes = 0
+        self._command_bytes = 0
         self.conflated = 0
         self.dropped = 0
 
@@ -81,6 +83,15 @@ class Outbox:
         """Put a command at the end; the order to publishes before and after it is kept."""
         self._commands.append((next(self._numbers), command))
 
+    def message(self, message: bytes) -> bool:
+        """Put a message that must not be conflated at the end; False, and counted, where too many bytes of such wait."""
+        if self._command_bytes + len(message) > self._bytes_max:
+            self.dropped += 1
+            return False
+        self._command_bytes += len(message)
+        self.command(message)
+        return True
+
     def lead(self, commands: Iterable[Any]) -> None:
         """Put commands before everything else, in their order."""
         self._commands.extendleft([(0, command) for command in reversed(list(commands))])
@@ -88,6 +99,7 @@ class Outbox:
     def discard(self, kind: type) -> None:
         """Forget the commands of a type; they meant something on a connection that is gone."""
         self._commands = deque([entry for entry in self._commands if not isinstance(entry[1], kind)])
+        self._command_bytes = sum(len(command) for _, command in self._commands if isinstance(command, bytes))
 
     def take(self, size_bytes: int, payload_bytes_max: int) -> list[Any]:
         """The next messages, as bytes, and commands, as they are: about `size_bytes` of them, none when nothing waits.
@@ -98,8 +110,11 @@ class Outbox:
         taken: list[Any] = []
         while size_bytes > 0 and (publishes or commands):
             if commands and (not publishes or commands[0][0] < next(iter(publishes.values()))[0]):
-                taken.append(commands.popleft()[1])
-                size_bytes -= 64
+                command = commands.popleft()[1]
+                size = len(command) if isinstance(command, bytes) else 0
+                self._command_bytes -= size
+                size_bytes -= size + _COMMAND_BYTES
+                taken.append(command)
                 continue
             _, _, _, head, frame = publishes.popitem(last=False)[1]
             size = len(frame)

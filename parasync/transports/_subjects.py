@@ -10,9 +10,12 @@ import attrs
 from parasync.errors import InvalidKeyError, UsageError
 from parasync.protocol import Key, check_topic, escape, parse_key, parse_pattern, unescape
 
+SUBJECT_CHARS_MAX: Final = 3800
+"""The longest subject that a `SubjectMap` may make; a server ends the connection of those who use longer ones."""
 PREFIX_CHARS_MAX: Final = 100
 """The longest prefix; with the longest key it stays far below the limit of a server's control line."""
 
+_SUBJECT: Final = re.compile(r"[^\s.*>\x00-\x20\x7f]+(?:\.[^\s.*>\x00-\x20\x7f]+)*")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 
 
@@ -129,3 +132,14 @@ class PrefixedSubjects:
         key = str(Key(check_topic(unescape(topic)), unescape(tokens[1]) if len(tokens) == 2 else None))
         parse_key(key)
         return key
+
+
+def check_subject(subject: str) -> str:
+    """Return the subject if a server takes it and it says nothing but itself.
+
+    Raises:
+        UsageError: it is too long, or has wildcards, white space, control characters or empty tokens.
+    """
+    if len(subject) > SUBJECT_CHARS_MAX or not _SUBJECT.fullmatch(subject):
+        raise UsageError(f"got a subject that no server takes, expected at most {SUBJECT_CHARS_MAX} characters")
+    return subject

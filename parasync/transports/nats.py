@@ -78,7 +78,7 @@ class NatsTransport:
         outbox_keys_max: int = OUTBOX_KEYS_MAX,
         outbox_bytes_max: int = OUTBOX_BYTES_MAX,
         ping_interval_s: float = 5.0,
-        connect_timeout_s: float = 2.0,
+        connect_timeout_s: float = 5.0,
         reconnect_max_s: float = 5.0,
         direct: bool | None = None,
     ) -> None:
@@ -185,8 +185,13 @@ class NatsTransport:
 
         Raises:
             ClosedError: the transport was closed.
-            UsageError: there is no running event loop in this thread.
+            UsageError: called outside of `async with`, or from another thread or loop.
         """
+        try:
+            self._session.check("spawn")
+        except UsageError:
+            work.close()
+            raise
         return self._tasks.spawn(work, name)
 
     def serve(self, topic: str, responder: contract.Responder) -> Unsubscribe:
@@ -199,7 +204,8 @@ class NatsTransport:
         """
         check_topic(topic)
         self._session.check("serve")
-        return Service(topic, responder, self._session.wire, self._subjects, self._codec, self._tasks).close
+        service = Service(topic, responder, self._session.wire, self._subjects, self._codec, self._tasks)
+        return lambda: self._session.in_loop(service.close)
 
     def answer_probes(self, topic: str, responder: contract.ProbeResponder) -> Unsubscribe:
         """Answer probes for a topic, in the read loop of this transport.
@@ -213,7 +219,7 @@ class NatsTransport:
         self._session.check("answer_probes")
         wire = self._session.wire
         line = ProbeDesk(topic, responder, wire, self._subjects, self._codec).open()
-        return lambda: wire.shut(line)
+        return lambda: self._session.in_loop(wire.shut, line)
 
     async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
         """Ask the authority of a topic. Fails at once where nobody serves it, or there is no connection now.

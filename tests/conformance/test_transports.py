@@ -260,6 +260,7 @@ async def test_keys_that_look_like_syntax_of_the_bus_stay_apart(ends: Ends) -> N
 async def test_capabilities_are_what_the_transport_does(ends: Ends) -> None:
     bus = ends.writer
     assert isinstance(bus, SyncTransport)
+    assert not bus.closed
     assert isinstance(bus, AskTransport)
     assert isinstance(bus, LimitedTransport)
     assert bus.capabilities.ordered

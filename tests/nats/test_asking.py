@@ -201,6 +201,24 @@ async def test_an_authority_with_too_much_to_do_says_so(server: NatsServer) -> N
         assert [ask.exception() for ask in asks].count(None) == ANSWERS_MAX
 
 
+async def test_an_ask_fails_at_once_where_the_outbox_takes_no_more(server: NatsServer) -> None:
+    async with NatsTransport(server.url, outbox_bytes_max=2_000, **QUICK) as bus:
+        bus.serve("user", listing)
+        await bus.flush()
+        large = Put("user:1", EncodedBody(b"\xc5\x09\x00" + bytes(0x900)), "1.0")
+        with pytest.raises(TransportError, match="the outbox is full"):
+            await bus.ask("user", large, DEADLINE_S)
+        assert bus.stats.dropped == 1
+        assert await bus.ask("user", ListKeys(), DEADLINE_S) == PAGE
+
+
+async def test_serving_ends_also_from_another_thread(server: NatsServer) -> None:
+    async with NatsTransport(server.url) as bus:
+        for end in (bus.serve("user", listing), bus.answer_probes("user", lambda _: ProbeReply(1, True))):
+            await asyncio.to_thread(end)
+        await eventually(lambda: bus._session.wire.lines == ())
+
+
 def permissions(text: str) -> str:
     ada = f'{{ user: "ada", password: "x", permissions: {{ {text} }} }}'
     return f'authorization {{ users = [ {{ user: "all", password: "x" }}, {ada} ] }}'

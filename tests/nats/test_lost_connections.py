@@ -241,6 +241,40 @@ async def test_closing_does_not_wait_for_a_frozen_server(
     assert "messages unsent" in caplog.text
 
 
+async def test_what_was_never_sent_is_said_at_the_end(server: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
+    async with NatsTransport(server.url, **QUICK) as bus:
+        server.kill()
+        await eventually(lambda: not bus.connected)
+        bus.publish("user:1", envelope(1))
+    assert "closed with 1 messages unsent" in caplog.text
+
+
+async def test_what_was_published_last_is_sent_before_closing(server: NatsServer) -> None:
+    ear = Ear()
+    async with NatsTransport(server.url) as reader:
+        reader.subscribe_topic("user", ear.topic)
+        await reader.flush()
+        async with NatsTransport(server.url) as bus:
+            for number in range(2_000):
+                bus.publish(f"user:{number}", envelope(number + 1))
+        await ear.until(lambda heard: len(heard) == 2_000)
+        assert [sequence for _, sequence in ear.heard] == list(range(1, 2_001))
+
+
+async def test_closing_twice_or_cancelled_still_closes(server: NatsServer) -> None:
+    bus = NatsTransport(server.url)
+    await bus.__aenter__()
+    closing = [asyncio.create_task(bus.aclose()) for _ in range(3)]
+    await asyncio.sleep(0)
+    closing[0].cancel()
+    await asyncio.wait(closing)
+    assert [task.cancelled() for task in closing] == [True, False, False]
+    assert not bus.connected
+    unused = NatsTransport(server.url)
+    await unused.aclose()
+    assert unused.closed
+
+
 @pytest.mark.parametrize("broken", ["to_server", "to_client", "both"])
 async def test_a_network_that_swallows_what_is_said_is_found_out(server: NatsServer, broken: str) -> None:
     """Half-open and one-way connections: the socket stays open, and bytes may still come in."""

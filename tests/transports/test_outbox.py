@@ -80,16 +80,26 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox.command(self.commands)
         self.oracle.waiting.append(self.commands)
 
+    @rule(size=st.integers(1, 40))
+    def message(self, size: int) -> None:
+        fits = sum(len(each) for each in self.oracle.waiting if isinstance(each, bytes)) + size <= 60
+        message = b"m" * size
+        assert self.outbox.message(message) == fits
+        if fits:
+            self.oracle.waiting.append(message)
+        else:
+            self.oracle.dropped += 1
+
     @rule(count=st.integers(1, 3))
     def lead(self, count: int) -> None:
         some = [f"lead {number}" for number in range(count)]
         self.outbox.lead(some)
         self.oracle.waiting = some + self.oracle.waiting
 
-    @rule()
-    def discard(self) -> None:
-        self.outbox.discard(int)
-        self.oracle.waiting = [each for each in self.oracle.waiting if not isinstance(each, int)]
+    @rule(kind=st.sampled_from([int, bytes]))
+    def discard(self, kind: type) -> None:
+        self.outbox.discard(kind)
+        self.oracle.waiting = [each for each in self.oracle.waiting if not isinstance(each, kind)]
 
     @precondition(lambda self: self.oracle.waiting)
     @rule()
