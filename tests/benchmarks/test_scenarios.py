@@ -1,0 +1,38 @@
+"""Every scenario runs, tiny, with all its contestants; each of them checks its own result."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("blinker", reason="the extra `benchmarks` is not installed")
+
+from benchmarks.__main__ import SCENARIOS
+from benchmarks.contest import Case as Contest
+from benchmarks.contest import Contestant, Metric, Size, WrongResultError, check, hold
+
+TINY = Size(0.001)
+
+
+@pytest.mark.nats
+@pytest.mark.processes
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_contestant_does_its_work(name: str) -> None:
+    with SCENARIOS[name].cases(TINY) as cases:
+        for case in cases:
+            result = hold(case, rounds=1)
+            for contestant in case.contestants:
+                for metric in case.metrics:
+                    (figure,) = result.figures[contestant.name][metric.name]
+                    assert figure > 0
+            for target in case.targets:
+                assert len(result.ratios(target.ours, target.peer, target.metric)) == 1
+        assert any(case.targets for case in cases)
+
+
+def test_a_contestant_that_does_not_do_its_work_gets_no_figure() -> None:
+    def turn() -> dict[str, float]:
+        check(right=False, what="nothing arrived")
+        return {"cost": 1.0}
+
+    with pytest.raises(WrongResultError, match="a case, lazy: nothing arrived"):
+        hold(Contest("a case", (Metric("cost", "ns", "lower"),), (Contestant("lazy", turn),)), rounds=1)
