@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
+        name = (error.name or "").partition(".")[0]
+        if name not in _EXTRA:
             raise
-        sys.stderr.write(f"parasync: the command line needs {error.name}: pip install 'parasync[cli]'\n")
+        sys.stderr.write(f"parasync: the command line needs {name}: pip install 'parasync[cli]'\n")
         return Exit.USAGE

@@ -32,7 +32,8 @@ def board(follower: Follower, title: str, console: Console, now_s: float) -> Gro
     rows = sorted(follower.rows.values(), key=lambda row: row.key)
     room = max(3, console.size.height - _LINES_AROUND)
     wide = console.size.width >= _WIDE_COLUMNS
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    # What is left of the width is for the values; a long one must not squeeze the others.
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), expand=True)
     table.add_column("key", overflow="ellipsis", no_wrap=True, max_width=max(16, console.size.width // 3))
     table.add_column("version", no_wrap=True)
     table.add_column("age", justify="right", no_wrap=True, min_width=4)

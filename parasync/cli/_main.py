@@ -55,6 +55,8 @@ def program() -> None:
 
 REPEAT_S: Final = 60.0
 """How long a message of the library is not repeated when no other came between, in seconds."""
+_COMPLETION: Final = "_PARASYNC_COMPLETE"
+"""What a shell sets when it asks for completions."""
 _LOG_FORMAT: Final = "parasync: %(message)s"
 
 
@@ -62,17 +64,16 @@ def run(arguments: list[str]) -> int:
     """Run one command; whatever happens, the result is an exit code, and nobody sees a traceback but for a fault of ours."""
     _log()
     try:
-        code = program.main(arguments, prog_name="parasync", standalone_mode=False)
+        code = _ran(arguments)
         sys.stdout.flush()
-    except SystemExit as end:
-        # A closed pipe never reaches us as such: it is turned into an exit before.
-        return _pipe_closed() if isinstance(end.__context__, BrokenPipeError) else _code_of(end)
     except BrokenPipeError:
-        return _pipe_closed()
+        # What is still in the buffer has nowhere to go; the interpreter would complain when it flushes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.PIPE_CLOSED
     except click.ClickException as error:
         error.show()
         return Exit.USAGE
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
     except ParasyncError as error:
         click.echo(f"parasync: {error}", err=True)
@@ -83,6 +84,18 @@ def run(arguments: list[str]) -> int:
         traceback.print_exc()
         click.echo("parasync: this is a fault of parasync; please report it with the lines above", err=True)
         return Exit.FAILED
+    return code
+
+
+def _ran(arguments: list[str]) -> int:
+    if _COMPLETION in os.environ:
+        program.main(arguments, prog_name="parasync")
+    # Not by `main`, which would swallow a closed pipe.
+    try:
+        with program.make_context("parasync", arguments) as context:
+            code = program.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     return code if isinstance(code, int) else Exit.OK
 
 
@@ -108,13 +121,3 @@ class _NotAgain(logging.Filter):
             return False
         self._last = (str(record.msg), record.created)
         return True
-
-
-def _code_of(end: SystemExit) -> int:
-    return end.code if isinstance(end.code, int) else Exit.OK
-
-
-def _pipe_closed() -> Exit:
-    # What is still in the buffers has nowhere to go; the interpreter would complain when it flushes them.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return Exit.PIPE_CLOSED

@@ -82,8 +82,12 @@ class Shell:
 class Running:
     """A command that runs, and what it has printed so far."""
 
-    def __init__(self, words: list[str], folder: Path, variables: dict[str, str]) -> None:
-        self.process = subprocess.Popen(words, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def __init__(self, words: list[str], folder: Path, variables: dict[str, str], stdin: str = "") -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(words, cwd=folder, env=variables, stdin=pipe, stdout=pipe, stderr=pipe)
+        assert self.process.stdin is not None
+        self.process.stdin.write(stdin.encode())
+        self.process.stdin.close()
         self._printed: dict[str, str] = {"out": "", "err": ""}
         self._more = threading.Condition()
         pipes = {"out": self.process.stdout, "err": self.process.stderr}

@@ -1,0 +1,75 @@
+"""The program around its commands: what a newcomer sees first, and what is said when something is missing or broken."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+import parasync
+from parasync.cli._main import _MODULES, program
+from tests.cli.kit import Running, Shell, command
+
+pytestmark = pytest.mark.processes
+
+
+def test_it_tells_its_version(shell: Shell) -> None:
+    assert shell.out("--version") == f"parasync {parasync.__version__}"
+
+
+def test_without_words_it_shows_what_there_is(shell: Shell) -> None:
+    done = shell.run()
+    assert done.code == 2
+    for text in (done.err, shell.out("-h")):
+        listed = [line.split()[0] for line in text.splitlines() if line.startswith("  ") and line.split()[0] in _MODULES]
+        assert listed == ["demo", "serve", "watch", "get", "put", "delete", "ls"]
+        assert "Begin with: parasync demo" in text
+
+
+@pytest.mark.parametrize("name", list(_MODULES))
+def test_the_help_of_each_command_ends_with_examples(name: str) -> None:
+    context = program.make_context("parasync", [name])
+    found = program.get_command(context, name)
+    assert found is not None
+    text = found.get_help(found.context_class(found, info_name=name, parent=context))
+    head, _, examples = text.partition("Examples:\n")
+    assert examples.count(f"  $ parasync {name}") >= 2
+    assert head.count("--help") == 1
+    assert (name == "demo") == ("--url" not in head)
+    assert all(len(line) <= 130 for line in text.splitlines())
+
+
+def in_python(shell: Shell, code: str) -> Running:
+    return Running([sys.executable, "-c", code], shell.folder, shell.environment)
+
+
+@pytest.mark.parametrize(("module", "words"), [("click", ["ls"]), ("rich", ["ls"]), ("watchfiles", ["serve", "."])])
+def test_without_the_extra_it_says_what_to_install(shell: Shell, module: str, words: list[str]) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from parasync.cli import main; sys.exit(main({words}))"
+    running = in_python(shell, code)
+    try:
+        assert running.end(None) == 2
+        assert running.err == f"parasync: the command line needs {module}: pip install 'parasync[cli]'\n"
+    finally:
+        running.kill()
+
+
+def test_a_fault_of_ours_is_70_and_shows_where(shell: Shell) -> None:
+    """Somebody breaks the program from inside."""
+    code = "import sys, parasync.cli._objects as objects; from parasync.cli import main; objects.find_url = None; "
+    running = in_python(shell, code + "sys.exit(main(['get', 'a']))")
+    try:
+        assert running.end(None) == 70
+        assert "Traceback" in running.err
+        assert running.err.endswith("please report it with the lines above\n")
+    finally:
+        running.kill()
+
+
+def test_a_shell_can_ask_for_completions(shell: Shell) -> None:
+    running = Running(command(), shell.folder, shell.environment | {"_PARASYNC_COMPLETE": "bash_source"})
+    try:
+        assert running.end(None) == 0
+        assert "complete -o nosort -F _parasync_completion parasync" in running.out
+    finally:
+        running.kill()

@@ -1,0 +1,175 @@
+"""`parasync watch`: lines for programs and for people, and a table on a real terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parasync.transports._nats_process import NatsServer
+from tests.cli.kit import DEADLINE_S, Running, Shell, command
+
+pytestmark = [pytest.mark.nats, pytest.mark.processes]
+
+
+def event(watching: Running, what: str, key: str, **facts: Any) -> dict[str, Any]:
+    """Wait for a line of JSON that says this."""
+    while True:
+        found: dict[str, Any] = json.loads(watching.wait_for(r"^\{.*\}$")[0])
+        if found["event"] == what and found["key"] == key and all(found.get(name) == value for name, value in facts.items()):
+            return found
+
+
+def test_a_pattern_shows_what_is_there_what_changes_what_comes_and_what_goes(bus_shell: Shell, conf: Path) -> None:
+    with bus_shell.running("serve", "conf") as serving, bus_shell.running("watch", "config:*", "--json") as watching:
+        first = {}
+        while set(first) != {"config:db", "config:eu:web"}:
+            found = json.loads(watching.wait_for(r"^\{.*\"value\".*\}$")[0])
+            first[found["key"]] = found
+        assert first["config:db"]["value"] == {"host": "db1"}
+        assert first["config:db"]["version"].endswith(".1")
+
+        (conf / "config" / "db.json").write_text("2")
+        assert event(watching, "value", "config:db", value=2)["skipped"] == 0
+        (conf / "config" / "new.json").write_text("3")
+        assert event(watching, "value", "config:new")["value"] == 3
+        (conf / "config" / "db.json").unlink()
+        assert event(watching, "deleted", "config:db")["version"].endswith(".3")
+        (conf / "config" / "db.json").write_text("4")
+        assert event(watching, "value", "config:db")["value"] == 4
+        assert watching.end() == 0
+        assert watching.err == ""
+        assert "limits" not in watching.out
+        assert serving.end() == 0
+
+
+def test_one_key_is_followed_through_restarts_of_everything(tmp_path: Path, conf: Path) -> None:
+    with NatsServer() as server:
+        shell = Shell(tmp_path, PARASYNC_URL=server.url)
+        with shell.running("watch", "config:db", "--json") as watching:
+            assert "nobody serves" in event(watching, "status", "config:db", status="stale")["reason"]
+            with shell.running("serve", "conf"):
+                event(watching, "value", "config:db", value={"host": "db1"})
+                event(watching, "status", "config:db", status="ok")
+                server.kill()
+                event(watching, "status", "config:db", status="stale")
+                (conf / "config" / "db.json").write_text('"while the server was dead"')
+                server.start()
+                event(watching, "value", "config:db", value="while the server was dead")
+                event(watching, "status", "config:db", status="ok")
+            event(watching, "status", "config:db", status="stale")
+            (conf / "config" / "db.json").write_text('"while nobody served"')
+            with shell.running("serve", "conf"):
+                found = event(watching, "value", "config:db", value="while nobody served")
+                assert found["skipped"] is None, "another life of the authority: nobody knows"
+                event(watching, "status", "config:db", status="ok")
+            assert watching.end() == 0
+            assert "Traceback" not in watching.err
+
+
+def test_an_object_that_does_not_exist_is_told(bus_shell: Shell, conf: Path) -> None:
+    with bus_shell.running("serve", "conf") as serving:
+        serving.wait_for("serving 3 objects", "err")
+        with bus_shell.running("watch", "config:none", "--json") as watching:
+            event(watching, "absent", "config:none")
+            (conf / "config" / "none.json").write_text("1")
+            event(watching, "value", "config:none", value=1)
+            assert watching.end() == 0
+
+
+def test_in_a_pipe_it_prints_lines(bus_shell: Shell, conf: Path) -> None:
+    (conf / "config" / "db.json").write_text('"\\u001b[31m"')
+    with bus_shell.running("watch", "config:*") as watching:
+        watching.wait_for("parasync: nobody serves the topic 'config'", "err")
+        with bus_shell.running("serve", "conf"):
+            watching.wait_for(r'^value    config:db \d+\.1 "\\u001b\[31m"$')
+            watching.wait_for(r"^ok       config:db$")
+            (conf / "config" / "db.json").unlink()
+            watching.wait_for(r"^deleted  config:db \d+\.2$")
+        assert watching.end() == 0
+
+
+class Terminal:
+    """A command on a terminal of its own; keeps everything that it draws."""
+
+    def __init__(self, shell: Shell, *arguments: str) -> None:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
+        variables = {name: text for name, text in shell.environment.items() if name not in ("COLUMNS", "NO_COLOR")}
+        self.process = subprocess.Popen(
+            command(*arguments), cwd=shell.folder, env=variables | {"TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        self._ours = ours
+        self._drawn = ""
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := os.read(self._ours, 65_536):
+                with self._more:
+                    self._drawn += data.decode(errors="replace")
+                    self._more.notify_all()
+
+    @property
+    def text(self) -> str:
+        """What was drawn, without colours and movements."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._drawn)
+
+    def wait_for(self, pattern: str) -> None:
+        """Wait until something has been drawn since this was asked last."""
+        with self._more:
+            assert self._more.wait_for(lambda: re.search(pattern, self.text), DEADLINE_S), self.text
+            self._drawn = ""
+
+    def end(self) -> int:
+        os.write(self._ours, b"\x03")
+        code = self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        return code
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        os.close(self._ours)
+
+
+@contextlib.contextmanager
+def terminal(shell: Shell, *arguments: str) -> Iterator[Terminal]:
+    opened = Terminal(shell, *arguments)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def test_on_a_terminal_it_draws_a_table(bus_shell: Shell, conf: Path) -> None:
+    with bus_shell.running("serve", "conf") as serving:
+        serving.wait_for("serving 3 objects", "err")
+        # A Ctrl-C reaches a process by its controlling terminal; here it is a plain byte, so it is sent as a signal.
+        with terminal(bus_shell, "watch", "config:*") as screen:
+            screen.wait_for(r"config:\* at 127.0.0.1:\d+   Ctrl-C ends(.|\r|\n)*key +version +age +status +changes +value")
+            screen.wait_for(r'config:db +…\d+\.1 +\d\.\ds +ok +1 +\{"host": "db1"\}')
+            (conf / "config" / "db.json").write_text('"' + "long " * 50 + '"')
+            screen.wait_for(r'config:db +…\d+\.2 +\d\.\ds +ok +2 +"long long [long ]*…')
+            (conf / "config" / "db.json").unlink()
+            screen.wait_for(r"config:db +…\d+\.3 +.* deleted")
+            serving.kill()
+            screen.wait_for(r"stale(.|\r|\n)*nobody serves the topic 'config'")
+            screen.process.send_signal(2)
+            assert screen.process.wait(DEADLINE_S) == 0
