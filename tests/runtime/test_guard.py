@@ -1,0 +1,65 @@
+"""Whatever a store raises is an error of parasync, without the texts of others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from parasync import Kind, MemoryStore, Store
+from parasync.errors import ConflictError, IndeterminateError, StoreError
+from parasync.protocol import EncodedBody
+from parasync.runtime._guard import GuardedStore
+from parasync.stores import Draft
+
+DRAFT = Draft("t:a", EncodedBody(b"x"), Kind.STATE, "1.0", 1)
+CALLS: dict[str, Any] = {
+    "claim": lambda store: store.claim("t", 5),
+    "history_lost": lambda store: store.history_lost("t", 5),
+    "state": lambda store: store.state("t"),
+    "write": lambda store: store.write("t", 5, DRAFT),
+    "read": lambda store: store.read("t", ["t:a"]),
+    "page": lambda store: store.page("t", prefix="", after="", limit=5),
+}
+
+
+class Failing:
+    """A store that raises what it is told to, whatever it is asked."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        async def fail(*_: object, **__: object) -> None:
+            raise self._error
+
+        return fail
+
+
+async def test_what_works_is_passed_on() -> None:
+    plain, guarded = MemoryStore(), GuardedStore(MemoryStore())
+    assert isinstance(guarded, Store)
+    for name, call in CALLS.items():
+        assert repr(await call(guarded)) == repr(await call(plain)), name
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_the_errors_of_others_become_errors_of_the_store(name: str) -> None:
+    for error in (OSError("secret"), KeyError("secret"), TimeoutError()):
+        with pytest.raises(StoreError, match=f"the store raised {type(error).__name__}") as caught:
+            await CALLS[name](GuardedStore(Failing(error)))  # type: ignore[arg-type]
+        assert "secret" not in str(caught.value)
+        assert caught.value.__cause__ is error
+        assert isinstance(caught.value, IndeterminateError) == (name == "write"), "only a write may have happened"
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("error", [ConflictError("mine"), asyncio.CancelledError(), KeyboardInterrupt()])
+async def test_all_else_comes_through_as_it_is(name: str, error: BaseException) -> None:
+    caught = None
+    try:
+        await CALLS[name](GuardedStore(Failing(error)))  # type: ignore[arg-type]
+    except BaseException as raised:
+        caught = raised
+    assert caught is error
