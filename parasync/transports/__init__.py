@@ -1,1 +1,27 @@
-"""Transports: in process here, NATS in `parasync.transports.nats`."""
+"""Transports: in process here, NATS in `parasync.transports.nats`, and the contract for those that you write yourself."""
+
+from parasync.transports._protocol import (
+    AskTransport,
+    Capabilities,
+    Handler,
+    Interrupted,
+    LimitedTransport,
+    ProbeResponder,
+    Responder,
+    SyncTransport,
+    TopicHandler,
+    Unsubscribe,
+)
+
+__all__ = [
+    "AskTransport",
+    "Capabilities",
+    "Handler",
+    "Interrupted",
+    "LimitedTransport",
+    "ProbeResponder",
+    "Responder",
+    "SyncTransport",
+    "TopicHandler",
+    "Unsubscribe",
+]
