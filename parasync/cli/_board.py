@@ -20,7 +20,7 @@ STATUS_STYLES: Final = {
     Status.SKEW: "magenta",
     Status.CLOSED: "dim",
 }
-FRESH_S: Final = 1.0
+_FRESH_S: Final = 1.0
 """How long a value that changed is shown in bold, in seconds."""
 
 _WIDE_COLUMNS: Final = 110
@@ -74,7 +74,7 @@ def json_line(event: Event) -> str:
 
 def _cells(row: Followed, wide: bool, now_s: float) -> tuple[Text | str, ...]:
     snapshot = row.replica.snapshot()
-    fresh = row.changes > 1 and now_s - row.changed_s < FRESH_S
+    fresh = row.changes > 1 and now_s - row.changed_s < _FRESH_S
     version = "-" if snapshot.version is None or row.absent else str(snapshot.version)
     if not wide and len(version) > 12:
         version = f"…{version[-11:]}"

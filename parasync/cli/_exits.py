@@ -29,7 +29,7 @@ class Exit(enum.IntEnum):
     FAILED = 70
     """A fault of this program; what it printed belongs into a bug report."""
     INTERRUPTED = 130
-    """Ctrl-C, before it was done."""
+    """Ctrl-C or SIGTERM, before it was done."""
     PIPE_CLOSED = 141
     """Nobody reads the output any more."""
 

@@ -24,7 +24,7 @@ from parasync.transports.nats import NatsTransport
 VANISHED_GRACE_S: Final = 0.1
 """How long a file must be gone before its object is deleted, in seconds: some editors remove it before they write it."""
 SETTLED_S: Final = 2.0
-"""How old the last change of a file must be for its time of change to be trusted, in seconds; until then it is read again."""
+"""How old the last change of a file must be for its time to be trusted, in seconds; until then it is read again."""
 
 
 @attrs.define

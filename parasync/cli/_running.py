@@ -14,8 +14,11 @@ T = TypeVar("T")
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command that ends by itself; Ctrl-C ends it as an interruption."""
-    return asyncio.run(work)
+    """Run a command that ends by itself; Ctrl-C, SIGTERM and SIGHUP end it too early, as a `KeyboardInterrupt`."""
+    try:
+        return asyncio.run(_ended_by_signals(work))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def run_until_stopped(work: Coroutine[Any, Any, None]) -> Exit:
@@ -24,14 +27,18 @@ def run_until_stopped(work: Coroutine[Any, Any, None]) -> Exit:
 
 
 async def _stopped(work: Coroutine[Any, Any, None]) -> Exit:
+    # The first Ctrl-C cancels the task; that it ends in order is success, and so nothing is raised again.
+    with contextlib.suppress(asyncio.CancelledError):
+        await _ended_by_signals(work)
+    return Exit.OK
+
+
+async def _ended_by_signals(work: Coroutine[Any, Any, T]) -> T:
+    """Let the other signals that ask for an end do what Ctrl-C does: cancel, so that everything is closed."""
     task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
     if task is not None:
         # Where there are no such signals or handlers, the process just ends.
         with contextlib.suppress(NotImplementedError, AttributeError):
-            loop.add_signal_handler(signal.SIGTERM, task.cancel)
-            loop.add_signal_handler(signal.SIGHUP, task.cancel)
-    # The first Ctrl-C cancels the task; that it ends in order is success, and so nothing is raised again.
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
-    return Exit.OK
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await work

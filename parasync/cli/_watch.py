@@ -23,9 +23,9 @@ from parasync.errors import ParasyncError
 from parasync.protocol import parse_key, parse_pattern
 from parasync.transports._nats_socket import parse_address
 
-LOOK_S: Final = 0.25
+_LOOK_S: Final = 0.25
 """How often statuses and ages are looked at, in seconds, when nothing else happens."""
-DRAW_S: Final = 0.1
+_DRAW_S: Final = 0.1
 """The shortest time between two drawings of the table, in seconds."""
 
 
@@ -95,7 +95,7 @@ async def _draw(follower: Follower, title: str) -> None:
         while True:
             live.update(board(follower, title, console, time.monotonic()), refresh=True)
             # A topic that changes all the time is drawn now and then, not all the time.
-            await asyncio.sleep(DRAW_S)
+            await asyncio.sleep(_DRAW_S)
             await _something(follower)
             follower.events.clear()
 
@@ -103,7 +103,7 @@ async def _draw(follower: Follower, title: str) -> None:
 async def _something(follower: Follower) -> None:
     """Wait until there may be something to show."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LOOK_S):
+        async with asyncio.timeout(_LOOK_S):
             await follower.woken.wait()
     follower.woken.clear()
     follower.look()

@@ -23,12 +23,12 @@ from parasync.cli.demo._stage import plain_line, scene_table, show_verdict
 from parasync.cli.demo._verdict import Books, judge
 from parasync.transports._nats_process import find_nats_server
 
-DRAW_S: Final = 0.125
+_DRAW_S: Final = 0.125
 """How often the table is drawn, in seconds."""
-SEEDS_MAX: Final = 1_000_000
-"""One more than the largest seed that is chosen where none is given."""
+_SEEDS: Final = 1_000_000
+"""How many seeds there are to choose from where none is given."""
 
-__all__ = ["DRAW_S", "SEEDS_MAX", "demo"]
+__all__ = ["demo"]
 
 
 @click.command(
@@ -51,7 +51,7 @@ def demo(seconds: float, plain: bool, seed: int | None) -> Exit:
     alone, and the exit code is 0 only if every promise held.
     """
     find_nats_server()
-    seed = secrets.randbelow(SEEDS_MAX) if seed is None else seed
+    seed = secrets.randbelow(_SEEDS) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="parasync-demo-"))
     keep = False
     try:
@@ -93,7 +93,7 @@ async def _draw(scene: Scene) -> None:
         try:
             while True:
                 live.update(scene_table(scene), refresh=True)
-                await asyncio.sleep(DRAW_S)
+                await asyncio.sleep(_DRAW_S)
         finally:
             # What stays on the screen is how it ended.
             live.update(scene_table(scene), refresh=True)

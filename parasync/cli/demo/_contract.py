@@ -61,14 +61,14 @@ RANKS: Final = ("1", "2", "3")
 KEYS: Final = (LOAD.ref().key, *(OLD[rank].key for rank in RANKS))
 
 WRITE_S: Final = 0.1
-"""How often the load is written, in seconds."""
+"""How often the demonstration writes the load, in seconds."""
 RANK_S: Final = 0.4
-"""How often the busiest processes are written, in seconds."""
+"""How often the demonstration writes the busiest processes, in seconds."""
 SAMPLE_S: Final = 0.05
-"""How often a replica notes what it says of itself, in seconds."""
+"""How often a replica of the demonstration books what it says of itself, in seconds."""
 REPORT_S: Final = 0.1
-"""How often a process tells the demonstration how it is, in seconds."""
+"""How often a process of the demonstration tells how it is, in seconds."""
 
 PACE: Final = Pace(reconcile_interval_s=0.7, ask_timeout_s=0.7, backoff_base_s=0.05, backoff_max_s=0.5)
 STALE_AFTER_S: Final = 1.75
-"""How old a proof may be for a replica to say OK, in seconds."""
+"""How old a proof may be for a replica of the demonstration to say OK, in seconds."""

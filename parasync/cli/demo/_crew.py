@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 END_TIMEOUT_S: Final = 5.0
-"""How long a process may take to end after it was told to, in seconds; then it is killed."""
+"""How long a process of the demonstration may take to end after it was told to, in seconds; then it is killed."""
 LINE_BYTES_MAX: Final = 1 << 20
-"""The longest line that a process may say; a longer one ends it."""
+"""The longest line, in bytes, that a process of the demonstration may say; a longer one is a fault of ours."""
 
 # The child finds its modules where we found ours, wherever that is.
 _BEGIN: Final = (

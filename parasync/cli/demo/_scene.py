@@ -14,7 +14,7 @@ import attrs
 from parasync.cli.demo._contract import KEYS, LOAD
 from parasync.cli.demo._records import Place, now_s
 
-LOG_LINES_MAX: Final = 8
+_LOG_LINES_MAX: Final = 8
 """How many lines of what happened stand below the table."""
 
 _WORST: Final = ("skew", "stale", "refetching", "closed", "ok")
@@ -107,7 +107,7 @@ class Scene:
     owner: str = "starting"
     url: str = ""
     began_s: float = attrs.Factory(now_s)
-    log: deque[tuple[float, str]] = attrs.field(factory=lambda: deque(maxlen=LOG_LINES_MAX))
+    log: deque[tuple[float, str]] = attrs.field(factory=lambda: deque(maxlen=_LOG_LINES_MAX))
 
     def owner_heard(self, facts: dict[str, Any]) -> None:
         """The authority told something."""

@@ -21,10 +21,10 @@ from parasync.transports._nats_process import NatsServer
 REPLICAS: Final = 3
 """How many replica processes there are."""
 PATIENCE_S: Final = 30.0
-"""How long anything may take to begin, to be said or to heal, in seconds; what takes longer is a broken promise."""
-LINGER_MIN_S: Final = 0.3
+"""How long anything in the demonstration may take to begin, to be said or to heal, in seconds; else a promise is broken."""
+_LINGER_MIN_S: Final = 0.3
 """How long everything goes on at the least between two things that happen, in seconds."""
-LOOK_S: Final = 0.05
+_LOOK_S: Final = 0.05
 """How often it is looked whether something has happened, in seconds."""
 
 _PROCESS_KEYS: Final = tuple(OLD[rank].key for rank in RANKS)
@@ -172,7 +172,7 @@ class Plot:
                     self.books.troubles.append(trouble)
                     self.tell(trouble)
                 return False
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(_LOOK_S)
         if what:
             self.tell(what)
         return True
@@ -180,7 +180,7 @@ class Plot:
     async def _linger(self, share: float) -> None:
         """Let things go on until about this share of the whole time is over, and a little in any case."""
         due_s = self.seconds * (share + self._random.uniform(-0.03, 0.03))
-        await asyncio.sleep(max(LINGER_MIN_S, due_s - self.scene.elapsed_s()))
+        await asyncio.sleep(max(_LINGER_MIN_S, due_s - self.scene.elapsed_s()))
 
     def _all_said(self, status: str) -> Callable[[], bool]:
         return lambda: all(copy.has_said(status) for copy in self.scene.copies)
