@@ -11,7 +11,6 @@ import pytest
 from parasync import MemoryStore, Topic, authority
 from parasync.cli._asks import Asker
 from parasync.protocol import PAGE_KEYS_MAX
-from parasync.transports._nats_discovery import discover
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport, PrefixedSubjects
 from tests.cli.kit import DEADLINE_S, Shell
@@ -44,21 +43,6 @@ def test_a_bus_without_topics_is_told(bus_shell: Shell) -> None:
     done = bus_shell.run("ls")
     assert (done.code, done.out) == (0, "")
     assert "no topic is served" in done.err
-
-
-async def test_only_authorities_on_these_subjects_are_found(server: NatsServer) -> None:
-    mine, theirs = PrefixedSubjects("mine"), PrefixedSubjects("theirs")
-    async with (
-        asyncio.timeout(DEADLINE_S),
-        NatsTransport(server.url, subjects=mine) as bus,
-        NatsTransport(server.url, subjects=theirs) as other,
-        authority(Topic("a b*", object), bus),
-        authority(Topic("hidden", object), other),
-    ):
-        await bus.flush()
-        await other.flush()
-        assert [found.topic for found in await discover(bus, 1.0)] == ["a b*"]
-        assert [found.topic for found in await discover(other, 1.0)] == ["hidden"]
 
 
 async def test_a_long_listing_has_many_pages(server: NatsServer) -> None:
