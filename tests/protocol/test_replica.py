@@ -234,8 +234,9 @@ def test_an_answer_that_contradicts_by_its_value_alone_proves_nothing() -> None:
     """In process nothing may have been encoded, and there are no checksums to tell."""
     replica = a_replica(lossless=True)
     live(replica, state("2.7", checksum=False))
-    answer(replica, state("2.7", "other", checksum=False))
+    answer(replica, state("2.7", "other", checksum=False), asked_s=5.0)
     assert (replica.conflicts, replica.need_open) == (1, True)
+    assert replica.proven_s < 5.0
 
 
 def test_an_absence_at_the_very_version_of_a_state_is_a_contradiction() -> None:

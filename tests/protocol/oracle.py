@@ -1,0 +1,227 @@
+"""What one replica must do, told once more in other words: positions are pairs, doubts are a set, and nothing is optimised.
+
+It shares no code with the replica. Where the two differ, one of them does not follow the rules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Final, NamedTuple, TypeAlias
+
+import attrs
+
+Place: TypeAlias = tuple[int, int]
+"""Epoch and sequence."""
+GONE: Final = ("", "gone")
+"""The content of a deletion."""
+
+
+class Word(NamedTuple):
+    """What somebody says of the object: at this place it has this content (schema and value)."""
+
+    place: Place
+    content: tuple[str, str]
+
+    @property
+    def refusal(self) -> str | None:
+        """The counter that a gate moves which refuses this content."""
+        schema, value = self.content
+        if self.content == GONE:
+            return None
+        if not schema.startswith("1."):
+            return "schema_skews"
+        return "parse_errors" if value.startswith("bad") else None
+
+
+class Question(NamedTuple):
+    """An ask as it was sent: the doubts that it is to end, and where the replica stood."""
+
+    doubts: frozenset[int]
+    stood: Word | None
+
+
+@attrs.define
+class Oracle:
+    """A replica, by the book."""
+
+    lossless: bool
+    askable: bool
+    counts_gaps_only: bool
+    stale_after_s: float
+    shown: Word | None = None
+    unproven: bool = False
+    barred: Word | None = None
+    life: int = 0
+    failing: bool = False
+    ended: bool = False
+    doubts: set[int] = attrs.Factory(set)
+    followed: set[int] = attrs.Factory(set)
+    counts: Counter[str] = attrs.Factory(Counter)
+    proof_s: float = -math.inf
+    sure_until_s: float = -math.inf
+    was_settled: bool = False
+    unsure: bool = False
+    doubts_ever: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.doubt()
+
+    def doubt(self) -> None:
+        self.doubts_ever += 1
+        self.doubts.add(self.doubts_ever)
+
+    def seed(self, word: Word) -> None:
+        self.shown, self.unproven = word, self.askable
+
+    def live(self, word: Word, after: int | None) -> None:
+        place, content = word
+        if self.ended:
+            return
+        if self.shown is not None and place <= self.shown.place:
+            contradicts = place == self.shown.place and content != self.shown.content
+            self.counts["conflicts" if contradicts else "ignored_stale"] += 1
+            if contradicts:
+                self.doubt()
+            if self.unproven and place[0] >= self.life and not self.is_barred(place):
+                self.life = place[0]
+                self.doubt()
+        elif place[0] < self.life or self.is_barred(place):
+            self.counts["ignored_stale"] += 1
+        else:
+            self.new_life(place[0])
+            if word.refusal is not None:
+                self.bar(word)
+                self.doubt()
+            else:
+                self.follow(word, place[1] - 1 if after is None else after)
+                self.show(word)
+
+    def follow(self, word: Word, after: int) -> None:
+        """Does it follow what is known, and what follows from that?"""
+        (epoch, _), known = word.place, self.known()
+        if known is not None and known.place[0] == epoch and after > known.place[1]:
+            self.counts["gaps"] += 1
+            if not self.counts_gaps_only:
+                self.doubt()
+        elif (self.lossless or not self.askable) and (self.shown is None or self.shown.place[0] == epoch):
+            self.followed = set(self.doubts)
+            if self.failing or not self.askable:
+                self.settle(self.followed)
+                self.failing = False
+
+    def question(self) -> Question:
+        self.counts["refetches"] += 1
+        return Question(frozenset(self.doubts), None if self.unproven else self.shown)
+
+    def fail(self) -> None:
+        if not self.ended:
+            self.counts["refetch_failures"] += 1
+            settled = self.lossless and self.doubts <= self.followed
+            self.failing = not settled
+            if settled:
+                self.settle(self.followed)
+
+    def answered(self, question: Question, word: Word | None, epoch: int, asked_s: float) -> None:
+        """`word` is None for "you hold the newest"."""
+        if self.ended or epoch < self.life:
+            return
+        if word is None and question.stood is None:
+            self.fail()
+            return
+        self.life, self.failing = epoch, False
+        said = word or question.stood
+        assert said is not None
+        if self.barred is not None and self.barred.place > said.place:
+            self.barred = None
+            self.doubt()
+        agrees = word is None or self.take(word)
+        known = self.known()
+        assert known is not None
+        if agrees and (known == said or (known.place > said.place and known.place[0] == epoch)):
+            self.proof_s = max(self.proof_s, asked_s)
+            self.settle(set(question.doubts))
+        elif not self.doubts:
+            self.doubt()
+
+    def take(self, word: Word) -> bool:
+        """One version out of an answer; returns whether it does not contradict."""
+        if self.shown is not None and not self.unproven and word.place <= self.shown.place:
+            if word.place == self.shown.place and word.content != self.shown.content:
+                self.counts["conflicts"] += 1
+                self.doubt()
+                return False
+        elif word.refusal is not None:
+            self.bar(word)
+        elif self.shown is not None and self.shown.place == word.place and self.says_the_same(word):
+            self.keep(word)
+        else:
+            self.show(word)
+        return True
+
+    def says_the_same(self, word: Word) -> bool:
+        """The same value, if perhaps by another schema; a deletion only equals a deletion."""
+        assert self.shown is not None
+        return (self.shown.content == GONE) == (word.content == GONE) and self.shown.content[1] == word.content[1]
+
+    def show(self, word: Word) -> None:
+        old = self.shown
+        if old is not None and old.place[0] != word.place[0] and min(old.place[1], word.place[1]) > 0:
+            self.counts["resets"] += 1
+        self.counts["applied"] += 1
+        self.keep(word)
+
+    def keep(self, word: Word) -> None:
+        self.shown, self.unproven = word, False
+        if self.is_barred_at_most(word.place):
+            self.barred = None
+
+    def bar(self, word: Word) -> None:
+        assert word.refusal is not None
+        self.counts[word.refusal] += 1
+        self.barred = word
+
+    def settle(self, doubts: set[int]) -> None:
+        self.doubts -= doubts
+        self.was_settled = True
+
+    def new_life(self, epoch: int) -> None:
+        if epoch > self.life:
+            self.life = epoch
+            self.doubt()
+
+    def is_barred(self, place: Place) -> bool:
+        return self.barred is not None and place <= self.barred.place
+
+    def is_barred_at_most(self, place: Place) -> bool:
+        return self.barred is not None and self.barred.place <= place
+
+    def known(self) -> Word | None:
+        """The newest of what is shown and what is barred; a seed counts for less."""
+        if self.shown is None or (self.unproven and self.barred is not None):
+            return self.barred or self.shown
+        return self.barred if self.barred is not None and self.barred.place > self.shown.place else self.shown
+
+    def noticed(self, now_s: float) -> None:
+        """The driver has looked."""
+        if self.doubts and not self.unsure:
+            self.sure_until_s = now_s if self.was_settled else -math.inf
+        self.unsure = bool(self.doubts)
+
+    def age_s(self, now_s: float) -> float:
+        if self.lossless and not self.doubts:
+            return 0.0
+        return max(0.0, now_s - max(self.proof_s, self.sure_until_s if self.lossless else -math.inf))
+
+    def status(self, now_s: float) -> str:
+        if self.ended:
+            return "CLOSED"
+        if self.shown is None:
+            return "REFETCHING" if self.askable and not self.failing and not self.was_settled else "STALE"
+        if self.barred is not None:
+            return "SKEW"
+        alone = bool(self.doubts) and not self.askable
+        age_s = self.age_s(now_s)
+        if self.unproven or self.failing or alone or age_s > self.stale_after_s or math.isinf(age_s):
+            return "STALE"
+        return "REFETCHING" if self.doubts else "OK"
