@@ -82,12 +82,14 @@ class MemoryStore:
         """
         with self._lock:
             held = self._claimed(topic, epoch)
-            done = self._remembered(held, draft)
-            if done is not None:
-                return Outcome(done, fresh=False)
+            if draft.idempotency_key is not None or held.outcomes:
+                done = self._remembered(held, draft)
+                if done is not None:
+                    return Outcome(done, fresh=False)
             current = held.objects.get(draft.key)
-            _check_expected(draft, current)
             deletes = draft.kind is _TOMBSTONE
+            if deletes or draft.expected is not None:
+                _check_expected(draft, current)
             below = None if current is None else current.version
             version = next_version(below, epoch=epoch, floor=held.state.floor, deletes=deletes)
             held.objects[draft.key] = Envelope(
@@ -156,8 +158,6 @@ def _fenced(stored: int, mine: int) -> FencedError:
 
 
 def _check_expected(draft: Draft, current: Envelope[EncodedBody | None] | None) -> None:
-    if draft.expected is None and draft.kind is not _TOMBSTONE:
-        return
     exists = current is not None and current.kind is not _TOMBSTONE
     where = current.version if current is not None else None
     if draft.expected is not None and (exists if draft.expected == ABSENT else draft.expected != where):
