@@ -158,11 +158,12 @@ async def fake_server(greeting: bytes | None = None, *, port: int = 0, hang_up: 
 
 @dataclass
 class Line:
-    """A way to a server that can swallow what is said in either direction, as a broken network does."""
+    """A way to a server that can swallow what is said in either direction, or hold back what is said to the server."""
 
     port: int
     to_server: bool = True
     to_client: bool = True
+    flows: asyncio.Event = field(default_factory=asyncio.Event)
     pumps: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -173,11 +174,14 @@ class Line:
 @asynccontextmanager
 async def line_to(port: int) -> AsyncIterator[Line]:
     line = Line(0)
+    line.flows.set()
     writers: list[asyncio.StreamWriter] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str) -> None:
         try:
             while data := await reader.read(65_536):
+                if direction == "to_server":
+                    await line.flows.wait()
                 if getattr(line, direction):
                     writer.write(data)
                     await writer.drain()

@@ -89,8 +89,10 @@ async def test_credentials_file(tmp_path: Path) -> None:
         await works(server.url, creds=str(creds))
         assert "refused the credentials" in await fails(server.url)
         assert "cannot be read (FileNotFoundError)" in await fails(server.url, creds=tmp_path / "nowhere")
-        creds.write_text("nothing of use")
-        assert "without a JWT and a seed" in await fails(server.url, creds=creds)
+        dashes = "-" * 5
+        for text in ("nothing of use", f"{dashes}BEGIN USER NKEY SEED", f"{dashes}BEGIN NATS USER JWT"):
+            creds.write_text(text)
+            assert "without a JWT and a seed" in await fails(server.url, creds=creds)
 
 
 async def test_a_credentials_file_is_read_again_at_each_connect(tmp_path: Path) -> None:

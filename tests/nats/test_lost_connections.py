@@ -59,27 +59,23 @@ async def test_ten_kills_leave_one_subscription_each_and_nothing_twice(server: N
 
 async def test_what_is_published_while_disconnected_is_conflated_without_end_and_sent_afterwards(server: NatsServer) -> None:
     """Ten megabytes in all, five times what the client would buffer before it raises."""
-    ear = Ear()
-    async with NatsTransport(server.url, **QUICK) as bus, NatsTransport(server.url, **QUICK) as other:
+    ear, end = Ear(), Ear()
+    async with NatsTransport(server.url, **QUICK) as bus:
         for number in range(50):
-            other.subscribe(f"user:{number}", ear)
-        other.subscribe("end:1", ear, ear.interrupted)
+            bus.subscribe(f"user:{number}", ear)
+        bus.subscribe("end:1", end)
+        await bus.flush()
         server.kill()
-        await eventually(lambda: not bus.connected and not other.connected)
+        await eventually(lambda: not bus.connected)
         for sequence in range(1, 5):
             for number in range(50):
                 bus.publish(f"user:{number}", big(sequence, 50_000))
+        assert (bus.stats.conflated, bus.stats.dropped) == (150, 0)
         server.start()
-        await ear.reconnected()
-        await other.flush()
-        await bus.flush()
         bus.publish("end:1", envelope(9))
-        await ear.until(lambda heard: 9 in heard)
-        got = {got.sequence: got.after for got in ear.envelopes}
-        assert set(ear.sequences) <= {4, 9}
-        assert got.get(4, 0) == 0, "the one that is sent takes over the lowest `after` of those that it replaced"
-        assert bus.stats.conflated == 150
-        assert bus.stats.dropped == 0
+        await end.until(lambda heard: 9 in heard)
+        assert ear.heard == [4] * 50
+        assert {got.after for got in ear.envelopes} == {0}, "each follows what was sent last"
 
 
 async def test_the_newest_key_wins_at_the_limit_of_the_outbox(server: NatsServer) -> None:
@@ -195,6 +191,63 @@ async def test_a_frozen_server_is_found_out_and_another_takes_over(server: NatsS
             await ear.until(lambda heard: 3 in heard)
             assert "did not answer a ping" in ear.reasons[0]
             server.kill()
+
+
+async def test_silence_is_found_out_long_before_deafness(server: NatsServer) -> None:
+    """A server that says nothing at all is given up after one interval, one that only does not answer after several."""
+    ear = Ear()
+    async with NatsTransport(server.url, **{**QUICK, "ping_interval_s": 1.0}) as bus:
+        bus.subscribe("user:1", ear, ear.interrupted)
+        await bus.flush()
+        server.freeze()
+        began_s = time.perf_counter()
+        await ear.until(lambda heard: len(heard) == 1)
+        assert time.perf_counter() - began_s < 6
+        server.kill()
+
+
+async def test_a_request_that_waited_dies_with_its_connection(server: NatsServer) -> None:
+    """Its asker was told that it failed; nobody must work on it later."""
+    served: list[object] = []
+
+    async def responder(request: object) -> Written:
+        served.append(request)
+        raise AssertionError
+
+    with NatsServer() as second:
+        async with NatsTransport(second.url) as authority, NatsTransport(server.url, **QUICK) as bus:
+            authority.serve("user", responder)
+            await authority.flush()
+            bus._session._guard._servers += NatsTransport(second.url)._servers
+            server.freeze()
+            for number in range(400):
+                bus.publish(f"other:{number}", big(1, 60_000))
+            with pytest.raises(TransportError, match="there is no connection"):
+                await bus.ask("user", ListKeys(), DEADLINE_S)
+            await eventually(lambda: bus.connected)
+            await bus.flush()
+            await authority.flush()
+            assert served == []
+            server.kill()
+
+
+async def test_an_answer_that_is_late_while_others_come_in_costs_nothing(server: NatsServer) -> None:
+    ear = Ear()
+    async with line_to(server.port) as line, raw(server.url) as say, NatsTransport(line.url, **QUICK) as bus:
+        bus.subscribe("user:1", ear, ear.interrupted)
+        bus.subscribe_topic("noise", ear.topic, ear.interrupted)
+        await bus.flush()
+        noise = asyncio.create_task(_noise(say))
+        line.flows.clear()
+        until_s = time.perf_counter() + 0.7  # some intervals
+        while time.perf_counter() < until_s:
+            count = len(ear.heard)
+            await ear.until(lambda heard, count=count: len(heard) > count)
+        line.flows.set()
+        await bus.flush()
+        noise.cancel()
+        await asyncio.wait([noise])
+        assert [what for what in ear.reasons if what != "malformed frame"] == []
 
 
 async def test_a_server_that_thaws_is_used_again(server: NatsServer, direct: bool | None) -> None:
