@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from parasync import Topic, Version
+from parasync import InProcessTransport, Topic, Version
 from parasync.cli._exits import error_of
 from parasync.errors import AskTimeoutError, DecodeError, DeletedError, NoAuthorityError, TransportError
 from parasync.protocol import (
@@ -51,7 +51,7 @@ def _as_it_is(value: Any) -> Any:
 class Asker:
     """Asks over one bus, each time for `timeout_s` seconds at most."""
 
-    bus: NatsTransport
+    bus: NatsTransport | InProcessTransport
     timeout_s: float
 
     async def fetch(self, key: str) -> Envelope[Any]:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 import attrs
 
-from parasync import ABSENT, Change, Envelope, Kind, Pace, Status, synced
+from parasync import ABSENT, Change, Envelope, InProcessTransport, Kind, Pace, Status, synced
 from parasync.cli._asks import Asker, any_topic
 from parasync.errors import ParasyncError
 from parasync.protocol import parse_key
@@ -60,9 +60,20 @@ class Follower:
         key: the key, or the topic of the pattern.
         prefix: what the ids of a pattern begin with; None to follow the one key.
         clock: monotonic seconds.
+        followed_max: the most objects that are followed.
+        events_max: the most events that wait to be printed.
     """
 
-    def __init__(self, bus: NatsTransport, key: str, prefix: str | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        bus: NatsTransport | InProcessTransport,
+        key: str,
+        prefix: str | None,
+        clock: Callable[[], float],
+        *,
+        followed_max: int = FOLLOWED_MAX,
+        events_max: int = EVENTS_MAX,
+    ) -> None:
         self.rows: dict[str, Followed] = {}
         self.events: deque[Event] = deque()
         self.dropped = 0
@@ -74,6 +85,8 @@ class Follower:
         self._key = key
         self._prefix = prefix
         self._clock = clock
+        self._followed_max = followed_max
+        self._events_max = events_max
         self._topic = any_topic(parse_key(key).topic)
         self._relist = asyncio.Event()
         self._stop: list[Callable[[], object]] = []
@@ -138,8 +151,8 @@ class Follower:
     def _follow(self, key: str) -> None:
         if key in self.rows:
             return
-        if len(self.rows) >= FOLLOWED_MAX and not self._forget_one():
-            if len(self.left_out) < FOLLOWED_MAX:
+        if len(self.rows) >= self._followed_max and not self._forget_one():
+            if len(self.left_out) < self._followed_max:
                 self.left_out.add(key)
             return
         ident = parse_key(key).id
@@ -162,7 +175,7 @@ class Follower:
         self._happened(Event("deleted" if change.deleted else "value", row, change))
 
     def _happened(self, event: Event) -> None:
-        if len(self.events) >= EVENTS_MAX:
+        if len(self.events) >= self._events_max:
             self.events.popleft()
             self.dropped += 1
         self.events.append(event)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from parasync.cli._render import age, printable
 from parasync.cli.demo._contract import LOAD, OLD, RANKS
-from parasync.cli.demo._records import Shown
+from parasync.cli.demo._records import Place, Shown
 from parasync.cli.demo._scene import Copy, Scene
 from parasync.cli.demo._verdict import Books, Finding
 
@@ -19,7 +19,7 @@ _LOAD: Final = LOAD.ref().key
 _BUSIEST: Final = OLD[RANKS[0]].key
 _STYLES: Final = {"ok": "green", "refetching": "yellow", "stale": "red", "skew": "magenta", "-": "dim", "starting": "dim"}
 _STATES: Final = {"running": "green", "killed": "bold red", "starting": "yellow"}
-_PLOT: Final = "One process owns 4 objects, the load and the busiest processes of this machine; 3 processes hold live copies."
+_PLOT: Final = "One process owns 4 objects, what this machine does; 3 hold live copies."
 
 
 def scene_table(scene: Scene) -> Group:
@@ -32,12 +32,13 @@ def scene_table(scene: Scene) -> Group:
         (scene.owner, _STATES[scene.owner]),
         f"  life {len(scene.lives)}" if scene.lives else "",
     )
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name, justify in (
-        ("replica", "left"), ("status", "left"), ("life", "right"), ("version", "right"), ("behind", "right"), ("age", "right"),
-        ("gaps", "right"), ("asks", "right"), ("skews", "right"), ("resets", "right"), ("shows", "left"),
-    ):  # fmt: skip
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    # What is left of the width is for what a replica shows.
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), expand=True)
+    table.add_column("replica", no_wrap=True)
+    table.add_column("status", no_wrap=True, min_width=10)
+    for name in ("version", "behind", "age", "gaps", "asks", "skews"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("shows", no_wrap=True, overflow="ellipsis", ratio=1)
     for copy in scene.copies:
         table.add_row(*_cells(copy, scene))
     reasons = [Text(f"{copy.name}: {printable(copy.reason)}", style="yellow") for copy in scene.copies if copy.reason]
@@ -59,16 +60,22 @@ def _cells(copy: Copy, scene: Scene) -> tuple[Text | str, ...]:
     return (
         copy.name,
         shown,
-        "-" if place is None or place[0] not in scene.lives else str(scene.lives.index(place[0]) + 1),
-        "-" if place is None else str(place[1]),
+        _version(place, scene),
         behind,
         age(max(float(replica["age_s"]) for replica in copy.replicas.values())),
         str(copy.count("gaps")),
         str(copy.count("refetches")),
         str(copy.count("schema_skews")),
-        str(copy.count("resets")),
         Text(printable(_summary(copy))),
     )
+
+
+def _version(place: Place | None, scene: Scene) -> str:
+    """The life of the authority, counted from 1, and the sequence in it."""
+    if place is None:
+        return "-"
+    epoch, sequence = place
+    return f"{scene.lives.index(epoch) + 1 if epoch in scene.lives else '?'}.{sequence}"
 
 
 def _summary(copy: Copy) -> str:

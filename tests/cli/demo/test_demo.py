@@ -121,8 +121,8 @@ def test_the_table_shows_how_each_replica_is() -> None:
     scene.log.append((1.25, "kill -9 the NATS server"))
     lines = drawn(scene_table(scene)).splitlines()
     rows = {line[:9]: line.split() for line in lines if line.startswith("replica ") and ":" not in line[:10]}
-    assert " ".join(rows["replica 1"][2:]) == "ok 2 10 2 0.5s 2 4 6 8 cpu 12 %, memory 34 %, nginx 78 %"
-    assert " ".join(rows["replica 2"][2:]) == "skew 1 1 ? 0.5s 2 4 6 8 cpu 12 %, memory 34 %, nginx 56 %"
+    assert " ".join(rows["replica 1"][2:]) == "ok 2.10 2 0.5s 2 4 6 cpu 12 %, memory 34 %, nginx 78 %"
+    assert " ".join(rows["replica 2"][2:]) == "skew 1.1 ? 0.5s 2 4 6 cpu 12 %, memory 34 %, nginx 56 %"
     assert rows["replica 3"][2:] == ["starting"]
     assert any("1.2 s  kill -9 the NATS server" in line for line in lines)
     assert "\x1b" not in "".join(lines)
