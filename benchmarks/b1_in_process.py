@@ -176,7 +176,7 @@ def _case(receivers: int, size: Size) -> Case:
     ]
     for name, wire in PEERS.items():
         contestants.append(Contestant(name, partial(turn_of_peer, wire, receivers, publishes)))
-    return Case(f"{receivers:,} replicas", (METRIC,), tuple(contestants), TARGETS.get(receivers, ()))
+    return Case(f"{receivers:,} replica{'s' * (receivers > 1)}", (METRIC,), tuple(contestants), TARGETS.get(receivers, ()))
 
 
 TARGETS: Final = {
