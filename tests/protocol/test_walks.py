@@ -16,7 +16,7 @@ import pytest
 from tests.protocol.walks import SEED_VARIABLE, walk
 from tests.protocol.witness import Violation
 
-WALKS: Final = int(os.environ.get("PARASYNC_WALKS", "1500"))
+WALKS: Final = int(os.environ.get("PARASYNC_WALKS", "1000"))
 PORTIONS: Final = 10
 
 
