@@ -13,7 +13,7 @@ from parasync.codec._frame import META_BYTES_MAX, META_ENTRIES_MAX, read_frame, 
 from parasync.codec._limits import check_limits
 from parasync.codec._tags import NESTED, tagged, untagged
 from parasync.errors import DecodeError, EncodeError, UsageError
-from parasync.gate import encode_any
+from parasync.gate import VALUE_DEPTH_MAX, encode_any
 from parasync.gate._crowd import SHARED_HASH_MAX, spread_dict
 from parasync.protocol import EncodedBody, Envelope, Kind
 
@@ -45,7 +45,7 @@ class MsgpackCodec:
     Args:
         frame_bytes_max: the longest frame and the longest message, in bytes.
         body_bytes_max: the longest body in bytes; by default, and at most, what leaves room in a frame for all else.
-        depth_max: the most containers inside each other, 1 to 200.
+        depth_max: the most containers inside each other, 1 to `VALUE_DEPTH_MAX`.
         elements_max: the most values in one body or message.
         fast: whether msgspec encodes and decodes the types that it treats exactly as the gate does, to the same bytes; None:
             if it is installed.
@@ -74,8 +74,8 @@ class MsgpackCodec:
                 f"got bodies of {body_bytes_max} bytes in frames of {frame_bytes_max}, "
                 f"expected at least 1 byte, and frames that are {FRAME_OVERHEAD_BYTES_MAX} bytes longer"
             )
-        if not 1 <= depth_max <= 200 or elements_max < 1:
-            raise UsageError("got limits out of range, expected depth_max from 1 to 200 and elements_max from 1")
+        if not 1 <= depth_max <= VALUE_DEPTH_MAX or elements_max < 1:
+            raise UsageError(f"got limits out of range, expected depth_max from 1 to {VALUE_DEPTH_MAX}, elements_max from 1")
         if fast and not is_available():
             raise UsageError("got fast=True without msgspec, expected it to be installed: pip install 'parasync[fast]'")
         self._frame_bytes_max: Final = frame_bytes_max

@@ -18,6 +18,7 @@ from parasync.gate._explain import PROBLEMS_MAX
 from parasync.gate._forms import DECIMAL_CHARS_MAX, ZONE_CHARS_MAX
 from parasync.gate._gate import Gate
 from parasync.gate._parsed import GATES_MAX, encode_any, gate_for
+from parasync.gate._plain import VALUE_DEPTH_MAX
 
 __all__ = [
     "DECIMAL_CHARS_MAX",
@@ -25,6 +26,7 @@ __all__ = [
     "GATES_MAX",
     "PROBLEMS_MAX",
     "SHARED_HASH_MAX",
+    "VALUE_DEPTH_MAX",
     "ZONE_CHARS_MAX",
     "Gate",
     "encode_any",

@@ -10,6 +10,7 @@ from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from parasync.gate._plain import VALUE_DEPTH_MAX
 from parasync.gate._shape import (
     Anything,
     Choice,
@@ -24,6 +25,7 @@ from parasync.gate._shape import (
     Scalar,
     Shape,
     Text,
+    holds_recursion,
 )
 
 FLOAT_INT_MAX: Final = 2**53
@@ -39,8 +41,14 @@ Check: TypeAlias = Callable[[object], bool]
 class CheckCompiler:
     """Compiles the checks of one type; those of its parts are shared."""
 
-    def __init__(self) -> None:
-        self._namespace: dict[str, object] = {"FLOAT_INT_MAX": FLOAT_INT_MAX, "FAILURES": FAILURES}
+    def __init__(self, root: Shape) -> None:
+        # Only values of recursive types can be of any depth, or refer to themselves.
+        self._deep = holds_recursion(root)
+        self._namespace: dict[str, object] = {
+            "FLOAT_INT_MAX": FLOAT_INT_MAX,
+            "FAILURES": FAILURES,
+            "VALUE_DEPTH_MAX": VALUE_DEPTH_MAX,
+        }
         self._functions: dict[int, str] = {}
         self._shapes: list[Shape] = []
         self._variables = 0
@@ -59,7 +67,9 @@ class CheckCompiler:
             self._shapes.append(shape)
             # `type` is looked up for every field: as an argument it is a local variable.
             body = ["try:", *_indented(self._body(shape, "value")), "except FAILURES:", "    return False", "return True"]
-            lines = [f"def {name}(value, type=type):", *_indented(body)]
+            if self._deep:
+                body = [*_fail_if("depth > VALUE_DEPTH_MAX"), *body]
+            lines = [f"def {name}(value, {'depth=0, ' * self._deep}type=type):", *_indented(body)]
             # Only names that this compiler made up and positions of fields stand in the source, never data.
             exec(compile("\n".join(lines), "<check of parasync.gate>", "exec"), self._namespace)  # noqa: S102
         return name
@@ -102,8 +112,11 @@ class CheckCompiler:
         if isinstance(shape, Record) and all(isinstance(item, Scalar | Text | Anything) for item, _ in shape.fields.values()):
             return self._record(shape, value)
         if isinstance(shape, Record | Recursive | Keyed) or (isinstance(shape, Fixed) and shape.fields):
-            return _fail_if(f"not {self._function(shape)}({value})")
+            return _fail_if(f"not {self._call(shape, value)}")
         return self._body(shape, value)
+
+    def _call(self, shape: Shape, value: str) -> str:
+        return f"{self._function(shape)}({value}{', depth + 1' * self._deep})"
 
     def _not_of(self, shape: Scalar | Text, value: str) -> str:
         if shape.type is type(None):
@@ -170,7 +183,7 @@ class CheckCompiler:
         if len(others) == 1:
             inner = self._part(others[0], value)
             return [f"if {' and '.join(tests)}:", *_indented(inner)] if tests and inner else inner
-        return _fail_if(" and ".join([*tests, *(f"not {self._function(member)}({value})" for member in others)]))
+        return _fail_if(" and ".join([*tests, *(f"not {self._call(member, value)}" for member in others)]))
 
 
 def _fail_if(condition: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from parasync.gate._check import FAILURES, FLOAT_INT_MAX, CheckCompiler
 from parasync.gate._hooks import Hook
 from parasync.gate._parse import ParseCompiler
+from parasync.gate._plain import VALUE_DEPTH_MAX
 from parasync.gate._shape import (
     Either,
     Fixed,
@@ -30,7 +31,9 @@ from parasync.gate._union import discriminator, record_of
 
 PROBLEMS_MAX: Final = 20
 """The most problems that one error names; the rest is left out."""
-_DEPTH_MAX: Final = 40
+
+_DESCENTS_MAX: Final = 1_000
+_PATH_CHARS_MAX: Final = 60
 
 
 class Explainer:
@@ -48,21 +51,33 @@ class Explainer:
             value: what was refused.
             true: whether it had to be a true instance, so that the plain form of a part is a problem too.
         """
+        search = _Search(self._checks, self._parsers)
         found: list[str] = []
         try:
-            for problem in self._of(self._shape, value, "$", true, 0):
-                found.append(problem)
-                if len(found) == PROBLEMS_MAX:
-                    break
+            found.extend(islice(search.problems(self._shape, value, "$", true, 0), PROBLEMS_MAX))
         except FAILURES as error:
             found.append(f"$: expected {self._shape.name}, got one that cannot be looked at ({type(error).__name__})")
         return tuple(found) or (f"$: expected {self._shape.name}, got {_got(value)}",)
 
-    def _of(self, shape: Shape, value: Any, path: str, true: bool, depth: int) -> Iterator[str]:
+
+class _Search:
+    """One search for problems; it goes down a limited number of times, since parts of a value may be in it many times."""
+
+    def __init__(self, checks: CheckCompiler, parsers: ParseCompiler) -> None:
+        self._checks = checks
+        self._parsers = parsers
+        self._descents = 0
+
+    def problems(self, shape: Shape, value: Any, path: str, true: bool, depth: int) -> Iterator[str]:
+        """The problems of one part; `true` as in `Explainer.problems`."""
         if isinstance(shape, Recursive):
             shape = shape.known
-        if depth > _DEPTH_MAX or self._passes(shape, value, true):
+        if self._passes(shape, value, true) or self._descents == _DESCENTS_MAX:
             return
+        if depth > VALUE_DEPTH_MAX:
+            yield f"{path[:_PATH_CHARS_MAX]}...: expected at most {VALUE_DEPTH_MAX} levels, got more"
+            return
+        self._descents += 1
         below = list(islice(self._below(shape, value, path, true or _is_instance(shape, value), depth + 1), PROBLEMS_MAX))
         yield from below or [f"{path}: expected {_expected(shape, value, true)}, got {_got(value)}{self._why(shape, value)}"]
 
@@ -83,15 +98,15 @@ class Explainer:
             yield from self._fields(shape, value, path, true, depth)
         elif isinstance(shape, Many) and (kind is shape.type or (kind is list and not true)):
             for index, part in enumerate(value):
-                yield from self._of(shape.item, part, f"{path}[{index}]", true, depth)
+                yield from self.problems(shape.item, part, f"{path}[{index}]", true, depth)
         elif isinstance(shape, Fixed) and (kind in (shape.type, tuple) or (kind is list and not true)):
             for index, (item, part) in enumerate(zip(shape.items, value, strict=False)):
-                yield from self._of(item, part, f"{path}[{index}]", true, depth)
+                yield from self.problems(item, part, f"{path}[{index}]", true, depth)
         elif isinstance(shape, Mapped) and kind is dict:
             # Keys are payload: the path counts entries instead of naming them.
             for index, (key, part) in enumerate(value.items()):
-                yield from self._of(shape.key, key, f"{path}[key {index}]", true, depth)
-                yield from self._of(shape.value, part, f"{path}[entry {index}]", true, depth)
+                yield from self.problems(shape.key, key, f"{path}[key {index}]", true, depth)
+                yield from self.problems(shape.value, part, f"{path}[entry {index}]", true, depth)
         elif isinstance(shape, Either):
             yield from self._members(shape, value, path, true, depth)
 
@@ -100,13 +115,13 @@ class Explainer:
             here = f"{path}.{name}"
             if type(value) is dict:
                 if name in value:
-                    yield from self._of(item, value[name], here, true, depth)
+                    yield from self.problems(item, value[name], here, true, depth)
                 elif required:
                     yield f"{here}: expected {item.name}, got nothing"
             elif not hasattr(value, name):
                 yield f"{here}: expected {item.name}, got nothing"
             else:
-                yield from self._of(item, getattr(value, name), here, True, depth)
+                yield from self.problems(item, getattr(value, name), here, True, depth)
 
     def _members(self, shape: Either, value: Any, path: str, true: bool, depth: int) -> Iterator[str]:
         """The problems of the one member that the value looks like; none where that is open."""
@@ -116,7 +131,7 @@ class Explainer:
             with contextlib.suppress(*FAILURES):
                 alike = [alike[discriminator(records)(value)]]
         if len(alike) == 1:
-            yield from self._of(alike[0], value, path, true, depth)
+            yield from self.problems(alike[0], value, path, true, depth)
 
     def _why(self, shape: Shape, value: Any) -> str:
         """What the user's own code raised, by its type only: its text may hold payload."""

@@ -11,7 +11,8 @@ from parasync.gate._check import FAILURES, CheckCompiler
 from parasync.gate._dump import DumpCompiler
 from parasync.gate._explain import Explainer
 from parasync.gate._parse import ParseCompiler
-from parasync.gate._shape import Shape
+from parasync.gate._plain import VALUE_DEPTH_MAX, is_shallow
+from parasync.gate._shape import Shape, holds_recursion
 
 if TYPE_CHECKING:
     from parasync.codec import Codec
@@ -59,17 +60,18 @@ class Gate(Protocol[T]):
 class TypeGate(Generic[T]):
     """The gate of a type whose positions are all known; compiled once, see `gate_for`."""
 
-    __slots__ = ("_dump", "_explainer", "_structure", "check", "name", "passes", "shape", "type")
+    __slots__ = ("_deep", "_dump", "_explainer", "_structure", "check", "name", "passes", "shape", "type")
 
     def __init__(self, type_: Any) -> None:
         shape = shape_of(type_)
-        checks = CheckCompiler()
+        checks = CheckCompiler(shape)
         parsers = ParseCompiler(checks)
         self.name: Final = name_of(type_)
         self.type: Final = type_
         self.shape: Final[Shape] = shape
         self.check: Final = checks.check(shape)
         self.passes: Final = self.check
+        self._deep: Final = holds_recursion(shape)
         self._structure: Final = parsers.hook(shape)
         self._dump: Final = DumpCompiler(checks).dump(shape)
         self._explainer: Final = Explainer(shape, checks, parsers)
@@ -78,6 +80,9 @@ class TypeGate(Generic[T]):
         """See `Gate.parse`."""
         if self.check(value):
             return value  # type: ignore[return-value]  # that is what the check says
+        if self._deep and not is_shallow(value):
+            problem = f"$: expected {self.name}, got data that refers to itself, or is nested more than {VALUE_DEPTH_MAX} deep"
+            raise ParseError(problem, (problem,))
         try:
             return self._structure(value, None)  # type: ignore[no-any-return]
         except FAILURES:

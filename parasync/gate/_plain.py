@@ -8,8 +8,8 @@ from typing import Any, Final
 from parasync.errors import EncodeError
 from parasync.gate._forms import FORMS
 
-PLAIN_DEPTH_MAX: Final = 250
-"""How deep untyped data may nest at all, so that data that refers to itself is found; codecs allow less."""
+VALUE_DEPTH_MAX: Final = 100
+"""How deep values may nest at all, in process too, so that those that refer to themselves are found; a codec allows less."""
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes, *FORMS})
 _SEQUENCES: Final = frozenset({list, tuple, set, frozenset})
@@ -29,12 +29,27 @@ def demand_plain(value: Any) -> Any:
     return value
 
 
+def is_shallow(value: object) -> bool:
+    """Whether lists and dicts nest no deeper than `VALUE_DEPTH_MAX` below the first; found without recursion."""
+    level = _containers([value])
+    for _ in range(VALUE_DEPTH_MAX + 1):
+        if not level:
+            return True
+        level = _containers(part for owner in level for part in (owner.values() if type(owner) is dict else owner))
+    return not level
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    # Each once, or data in which much is shared would grow from level to level.
+    return list({id(value): value for value in values if type(value) is dict or type(value) is list}.values())
+
+
 def _problem(value: Any, depth: int) -> str | None:
     kind = type(value)
     if kind in _SCALARS:
         return None
-    if depth > PLAIN_DEPTH_MAX:
-        return f": got data that refers to itself, or is nested more than {PLAIN_DEPTH_MAX} deep"
+    if depth > VALUE_DEPTH_MAX:
+        return f": got data that refers to itself, or is nested more than {VALUE_DEPTH_MAX} deep"
     if kind is dict:
         return _first(value, "key", depth) or _first(value.values(), "entry", depth)
     if kind in _SEQUENCES:

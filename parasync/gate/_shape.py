@@ -174,6 +174,11 @@ def holds_anything(shape: Shape) -> bool:
     return isinstance(shape, Anything) or any(map(holds_anything, children(shape)))
 
 
+def holds_recursion(shape: Shape) -> bool:
+    """Whether a part of a shape comes back to itself."""
+    return isinstance(shape, Recursive) or any(map(holds_recursion, children(shape)))
+
+
 def is_plain(shape: Shape) -> bool:
     """Whether every true instance is its own plain form, so that writing it needs no conversion."""
     if isinstance(shape, Scalar | Anything):

@@ -228,7 +228,7 @@ def test_it_is_a_codec() -> None:
 
 @given(st.integers(0, 40), st.sampled_from([list, dict, tuple]), st.integers(1, 40))
 def test_depth_is_counted_alike_by_both_sides(depth: int, kind: type, depth_max: int) -> None:
-    codec, generous = MsgpackCodec(depth_max=depth_max), MsgpackCodec(depth_max=200)
+    codec, generous = MsgpackCodec(depth_max=depth_max), MsgpackCodec(depth_max=100)
     value = [nested(depth, kind), "filler" * 20]
     body = generous.encode_body(value)
     if depth + 1 <= depth_max:

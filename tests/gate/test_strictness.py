@@ -14,7 +14,7 @@ import pytest
 
 from parasync.codec import MsgpackCodec
 from parasync.errors import EncodeError, InvalidTypeError, ParseError
-from parasync.gate import FLOAT_INT_MAX, gate_for
+from parasync.gate import FLOAT_INT_MAX, VALUE_DEPTH_MAX, gate_for
 from parasync.gate._plain import demand_plain
 from tests.gate.kit import (
     ADA,
@@ -310,10 +310,18 @@ def test_a_missing_attribute_is_a_problem() -> None:
 def test_a_cycle_is_refused() -> None:
     node = Node(1)
     node.next = node
-    with pytest.raises(ParseError):
-        gate_for(Node).parse(node)
-    with pytest.raises(InvalidTypeError):
-        gate_for(Node).encode(node, CODEC)
+    ring: dict[str, Any] = {"value": 1}
+    ring["children"] = [ring]
+    tangle = Node(1)
+    tangle.children, tangle.next = [tangle, tangle], tangle
+    knot: dict[str, Any] = {"value": 1}
+    knot |= {"children": [knot, knot], "next": knot}
+    for _ in range(20):
+        for value in (node, ring, tangle, knot):
+            with pytest.raises(ParseError, match=r"refers to itself|levels"):
+                gate_for(Node).parse(value)
+            with pytest.raises(InvalidTypeError):
+                gate_for(Node).encode(value, CODEC)  # type: ignore[arg-type]
 
 
 def test_a_subclass_is_another_class() -> None:
@@ -325,12 +333,21 @@ def test_a_subclass_is_another_class() -> None:
         gate_for(Address).parse(Mansion("a", "b", 100))
 
 
-def test_deep_plain_data_is_refused_and_never_crashes() -> None:
-    plain: dict[str, Any] = {"value": 1}
-    for _ in range(5_000):
-        plain = {"value": 1, "next": plain}
+@pytest.mark.parametrize("kind", [dict, Node])
+def test_values_are_limited_in_depth(kind: Any) -> None:
+    """Also in process, and also where the stack of Python would have room for more."""
+    gate = gate_for(Node)
+    value = kind(value=1)
+    for _ in range(VALUE_DEPTH_MAX):
+        value = kind(value=1, next=value)
+    assert gate.parse(value).next is not None
+    assert gate.parse(value) == gate.parse(gate.parse(value))
     with pytest.raises(ParseError):
-        gate_for(Node).parse(plain)
+        gate.parse(kind(value=1, next=value))
+    for _ in range(5_000):
+        value = kind(value=1, next=value)
+    with pytest.raises(ParseError):
+        gate.parse(value)
 
 
 def test_all_kinds_of_values_come_back_exactly() -> None:
