@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from benchmarks.outcome import Data
 
 OURS = "#0b7285"
-PEER = "#adb5bd"
+PEER = "#868e96"
 
 
 def plotted(data: Data, folder: Path, prefix: str = "") -> None:
@@ -44,17 +45,26 @@ def _plot(scenario: Data, path: Path) -> None:
 
 
 def _bars(axes: Any, case: Data, metric: Data) -> None:
-    contestants = case["contestants"][::-1]
-    spreads = [contestant["figures"][metric["name"]] for contestant in contestants]
-    medians = [spread["median"] for spread in spreads]
-    errors = [
-        [spread["median"] - spread["low"] for spread in spreads],
-        [spread["high"] - spread["median"] for spread in spreads],
-    ]
-    colors = [OURS if contestant["ours"] else PEER for contestant in contestants]
-    names = [contestant["name"] for contestant in contestants]
-    axes.barh(names, medians, xerr=errors, color=colors, ecolor="#495057", height=0.7)
+    # Points, not bars: a logarithmic scale has no zero for a bar to begin at.
+    for place, contestant in enumerate(case["contestants"][::-1]):
+        spread = contestant["figures"][metric["name"]]
+        reach = [[spread["median"] - spread["low"]], [spread["high"] - spread["median"]]]
+        axes.errorbar(spread["median"], place, xerr=reach, fmt="o", capsize=3, color=OURS if contestant["ours"] else PEER)
+    axes.set_yticks(range(len(case["contestants"])), [contestant["name"] for contestant in case["contestants"][::-1]])
+    axes.set_ylim(-0.6, len(case["contestants"]) - 0.4)
     axes.set_xscale("log")
+    _whole_decades(axes)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.12g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.grid(axis="x", which="major", color="#dee2e6")
+    axes.grid(axis="x", which="minor", color="#f1f3f5")
+    axes.set_axisbelow(True)
     name = f"{metric['name']}, " if len(case["metrics"]) > 1 else ""
     axes.set_title(f"{case['title']}: {name}{metric['unit']} ({metric['better']} is better)", loc="left", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _whole_decades(axes: Any) -> None:
+    """Show at least one decade, so that there are two numbers to read, and small differences look small."""
+    low, high = axes.get_xlim()
+    axes.set_xlim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))
