@@ -220,8 +220,6 @@ class Session:
     def _disconnected(self, reason: str) -> None:
         self.last_error = TransportError(f"disconnected: {reason}")
         _log.warning("disconnected: %s", reason)
-        if self.wire.link is not None:
-            self.wire.link.sinks.clear()
         self.wire.detach()
         self.asks.fail(self._why_down())
         self.fanout.deliver(self.fanout.everyone(), None, f"disconnected: {reason}")

@@ -257,8 +257,11 @@ async def test_n_local_subscribers_share_one_subscription_which_ends_with_the_la
         assert await subscriptions() == base + 1
         ends[-1]()
         assert await subscriptions() == base
-        for _ in range(20):
-            bus.subscribe("user:1", print)()
+        for moments in range(20):
+            end = bus.subscribe("user:1", print)
+            for _ in range(moments):
+                await asyncio.sleep(0)
+            end()
         bus.subscribe_topic("user", print)()
         assert await subscriptions() == base
         assert (bus.key_count(), bus._session.wire.lines) == (0, ())
