@@ -33,7 +33,10 @@ def event(watching: Running, what: str, key: str, **facts: Any) -> dict[str, Any
 
 
 def test_a_pattern_shows_what_is_there_what_changes_what_comes_and_what_goes(bus_shell: Shell, conf: Path) -> None:
-    with bus_shell.running("serve", "conf") as serving, bus_shell.running("watch", "config:*", "--json") as watching:
+    with contextlib.ExitStack() as stack:
+        serving = stack.enter_context(bus_shell.running("serve", "conf"))
+        serving.wait_for("serving 3 objects", "err")
+        watching = stack.enter_context(bus_shell.running("watch", "config:*", "--json"))
         first = {}
         while set(first) != {"config:db", "config:eu:web"}:
             found = json.loads(watching.wait_for(r"^\{.*\"value\".*\}$")[0])
