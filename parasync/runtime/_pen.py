@@ -15,6 +15,10 @@ from parasync.transports._protocol import SyncTransport
 
 logger: Final = logging.getLogger("parasync")
 
+WRITES_WITHOUT_PAUSE_MAX: Final = 64
+"""After so many writes in a row the next one first lets the event loop turn: a store in memory never suspends its writer, and a
+writer that loads many objects would keep the bus from sending them."""
+
 
 class Pen:
     """Writes drafts in the name of one authority; what is not stored is not published.
@@ -31,6 +35,7 @@ class Pen:
         self._under_way: dict[str, int] = {}
         self._published: dict[str, Version] = {}
         self._repairs: set[asyncio.Task[None]] = set()
+        self._writes = 0
 
     async def write(self, value: object, draft: Draft) -> Version:
         """Store a draft, and publish it with its value.
@@ -38,6 +43,9 @@ class Pen:
         Raises:
             ParasyncError: what the store raises.
         """
+        self._writes += 1
+        if self._writes % WRITES_WITHOUT_PAUSE_MAX == 0:
+            await asyncio.sleep(0)
         key = draft.key
         under_way = self._under_way
         under_way[key] = under_way.get(key, 0) + 1

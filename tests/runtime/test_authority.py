@@ -160,6 +160,24 @@ async def test_an_update_is_tried_again_until_it_wins() -> None:
 
 
 @in_virtual_time
+async def test_a_writer_that_never_waits_lets_others_have_their_turn() -> None:
+    rounds = []
+
+    async def live() -> None:
+        while True:
+            rounds.append(1)
+            await asyncio.sleep(0)
+
+    async with owning() as (owner, _):
+        living = asyncio.ensure_future(live())
+        for number in range(1_000):
+            await owner.put(str(number), "x")
+        living.cancel()
+        await asyncio.gather(living, return_exceptions=True)
+        assert len(rounds) >= 15
+
+
+@in_virtual_time
 async def test_a_write_that_was_cancelled_after_it_was_stored_is_published() -> None:
     store = GatedStore()
     async with owning(store=store) as (owner, bus):
