@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import attrs
 
-from parasync import Change, Ref, SyncTransport, synced
+from parasync import Change, Ref, Snapshot, SyncTransport, synced
 from parasync.cli.demo._contract import LOAD, NEW, OLD, PACE, RANKS, REPORT_S, SAMPLE_S, STALE_AFTER_S
 from parasync.cli.demo._records import Ended, Place, Record, Said, Shown, now_s
 from parasync.cli.demo._worker import every, meanwhile, orders, say
@@ -32,25 +32,23 @@ class Copier:
     def sample(self) -> None:
         """Book what each replica says of itself now."""
         for replica in self._replicas:
-            at_s = now_s()
-            snapshot = replica.snapshot()
-            self._record.add(Said(at_s, replica.key, _place(snapshot.version), snapshot.status.value))
+            self._booked(replica)
 
     def report(self) -> None:
         """Tell the demonstration how the replicas are."""
-        say(
-            replicas={
-                replica.key: {
-                    "status": replica.status.value,
-                    "place": _place(replica.version),
-                    "age_s": min(replica.age_s, 1e9),
-                    "reason": replica.reason,
-                    "value": _plain(replica.peek()),
-                    "stats": attrs.asdict(replica.stats),
-                }
-                for replica in self._replicas
+        facts: dict[str, dict[str, Any]] = {}
+        for replica in self._replicas:
+            # What the demonstration waits for is in the books, too.
+            snapshot = self._booked(replica)
+            facts[replica.key] = {
+                "status": snapshot.status.value,
+                "place": _place(snapshot.version),
+                "age_s": min(snapshot.age_s, 1e9),
+                "reason": replica.reason,
+                "value": _plain(snapshot.value),
+                "stats": attrs.asdict(replica.stats),
             }
-        )
+        say(replicas=facts)
 
     def end(self) -> None:
         """Book what there is at the end, and close."""
@@ -59,6 +57,12 @@ class Copier:
             place, status = _place(snapshot.version), snapshot.status.value
             self._record.add(Ended(now_s(), replica.key, place, status, stats.applied, stats.handler_errors))
             replica.close()
+
+    def _booked(self, replica: synced[Any]) -> Snapshot[Any]:
+        at_s = now_s()
+        snapshot = replica.snapshot()
+        self._record.add(Said(at_s, replica.key, _place(snapshot.version), snapshot.status.value))
+        return snapshot
 
     def _show(self, key: str, change: Change[Any]) -> None:
         epoch, sequence = change.version

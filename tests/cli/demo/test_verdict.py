@@ -192,6 +192,10 @@ SABOTAGES: dict[str, tuple[Callable[[Books], None], str]] = {
         every(Ended, lambda row: row.key == FIRST, lambda row: row._replace(status="stale")),
         "all show the last version",
     ),
+    "one that never was sure of the last": (
+        every(Said, lambda row: row.key == FIRST and row.at_s > 9.8, lambda row: row._replace(status="refetching")),
+        "all show the last version",
+    ),
     "one that ends without a word": (
         every(Ended, lambda row: row.key == FIRST, lambda row: None),
         "all show the last version",
