@@ -13,11 +13,12 @@ from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
 import attrs
 
+from parasync.codec._frame import FORMAT, META_ENTRIES_MAX
 from parasync.errors import UsageError
 from parasync.gate._adapters import StructAdapter, members_of
 from parasync.gate._analysis import shape_of
@@ -38,6 +39,7 @@ from parasync.gate._shape import (
     Text,
     children,
 )
+from parasync.protocol import EPOCH_MAX, SEQUENCE_MAX
 
 _TEXTS: Final = (date, Decimal, UUID)
 _KEYS: Final = (str, int)
@@ -58,6 +60,22 @@ class FastType(NamedTuple):
 def is_available() -> bool:
     """Whether msgspec is installed."""
     return find_spec("msgspec") is not None
+
+
+@lru_cache(maxsize=1)
+def fast_fields() -> Callable[[bytes], tuple[Any, ...]]:
+    """How msgspec reads a frame into its fields, each of the right type and in its range."""
+    from msgspec import Meta
+    from msgspec.msgpack import Decoder
+
+    def number(least: int, most: int) -> Any:
+        return Annotated[int, Meta(ge=least, le=most)]
+
+    after = number(0, SEQUENCE_MAX) | None
+    meta = Annotated[dict[str, str], Meta(max_length=META_ENTRIES_MAX)]
+    head = (number(FORMAT, FORMAT), number(0, 1), number(0, EPOCH_MAX), number(1, SEQUENCE_MAX), after)
+    fields: Any = tuple
+    return Decoder(fields[(*head, str, bytes, meta, int)]).decode
 
 
 @lru_cache(maxsize=4096)

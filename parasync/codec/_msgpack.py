@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from msgpack import ExtType, Packer, unpackb
 
-from parasync.codec._fast import FastType, fast_type, is_available
+from parasync.codec._fast import FastType, fast_fields, fast_type, is_available
 from parasync.codec._frame import META_BYTES_MAX, META_ENTRIES_MAX, read_frame, write_frame
 from parasync.codec._limits import check_limits
 from parasync.codec._tags import NESTED, tagged, untagged
@@ -128,15 +128,12 @@ class MsgpackCodec:
         """See `Codec.decode_frame`."""
         if not FRAME_BYTES_MIN <= len(frame) <= self._frame_bytes_max:
             raise DecodeError(f"got a frame of {len(frame)} bytes, expected {FRAME_BYTES_MIN} to {self._frame_bytes_max}")
-        envelope = None
         try:
-            envelope = read_frame(key, frame)
-        except DecodeError:
-            raise
-        except Exception:  # noqa: BLE001, S110  # whatever a decoder raises on hostile bytes, they are malformed
-            pass
+            envelope = read_frame(key, frame, fast_fields()) if self._fast else None
+        except Exception:  # noqa: BLE001  # the slow way finds the right error
+            envelope = None
         if envelope is None:
-            raise DecodeError("got a malformed frame")
+            envelope = _opened(key, frame)
         if len(frame) > self.body_bytes_max and len(envelope.value or b"") > self.body_bytes_max:
             raise DecodeError(f"got a frame whose body is too long, expected at most {self.body_bytes_max} bytes")
         if envelope.epoch >> _EPOCH_TIME_SHIFT > self._wall_clock() + EPOCH_AHEAD_MAX_S:
@@ -205,6 +202,16 @@ class MsgpackCodec:
 
     def __repr__(self) -> str:
         return f"MsgpackCodec(frame_bytes_max={self.frame_bytes_max}, body_bytes_max={self.body_bytes_max}, fast={self._fast})"
+
+
+def _opened(key: str, frame: bytes) -> Envelope[EncodedBody | None]:
+    try:
+        return read_frame(key, frame, None)
+    except DecodeError:
+        raise
+    except Exception:  # noqa: BLE001, S110  # whatever a decoder raises on hostile bytes, they are malformed
+        pass
+    raise DecodeError("got a malformed frame")
 
 
 def _decoded(data: bytes, bytes_max: int, depth_max: int, elements_max: int) -> Any:

@@ -117,7 +117,6 @@ def test_timestamps_of_other_writers_are_read_as_utc() -> None:
         "c7 00 05",
         "d4 0a 00",
         "d4 09 78",
-        "c7 0c ff ff ff ff ff ff ff ff ff ff ff ff ff",
         "dd ff ff ff ff",
         "df ff ff ff ff",
         "c6 ff ff ff ff 00",

@@ -24,7 +24,8 @@ from parasync.errors import DecodeError, EncodeError
 from parasync.protocol import EPOCH_MAX, SEQUENCE_MAX, EncodedBody, Envelope, Kind
 from tests.gate.kit import ADA, texts
 
-CODEC = MsgpackCodec(wall_clock=lambda: 2.0**40)
+SLOW = MsgpackCodec(fast=False, wall_clock=lambda: 2.0**40)
+CODEC = MsgpackCodec(fast=True, wall_clock=lambda: 2.0**40)
 KEY = "user:123"
 BODY = CODEC.encode_body({"a": 1})
 
@@ -69,6 +70,7 @@ envelopes = st.builds(
 def test_envelopes_come_back(envelope: Envelope[Any], key: str) -> None:
     frame = CODEC.encode_frame(key, envelope)
     back = CODEC.decode_frame(key, frame)
+    assert SLOW.decode_frame(key, frame) == back
     assert back.checksum == body_checksum(envelope.kind, envelope.schema_version, envelope.value or b"")
     assert back.body == envelope.value
     assert back.kind is envelope.kind
@@ -85,8 +87,9 @@ def test_every_flipped_bit_is_noticed(envelope: Envelope[Any], data: st.DataObje
     frame = bytearray(CODEC.encode_frame(KEY, envelope))
     bit = data.draw(st.integers(0, len(frame) * 8 - 1))
     frame[bit // 8] ^= 1 << (bit % 8)
-    with pytest.raises(DecodeError):
-        CODEC.decode_frame(KEY, bytes(frame))
+    for codec in (CODEC, SLOW):
+        with pytest.raises(DecodeError):
+            codec.decode_frame(KEY, bytes(frame))
 
 
 @given(envelopes, st.data())
@@ -147,9 +150,10 @@ def test_a_frame_belongs_to_its_key() -> None:
 )
 def test_a_field_that_is_wrong(index: int, value: Any, words: str) -> None:
     fields = [*FIELDS[:index], value, *FIELDS[index + 1 :]]
-    with pytest.raises(DecodeError, match=words) as refusal:
-        CODEC.decode_frame(KEY, sealed(fields))
-    assert refusal.value.__context__ is None
+    for codec in (CODEC, SLOW):
+        with pytest.raises(DecodeError, match=words) as refusal:
+            codec.decode_frame(KEY, sealed(fields))
+        assert refusal.value.__context__ is None
 
 
 def test_a_sealed_frame_is_a_frame() -> None:
@@ -158,15 +162,17 @@ def test_a_sealed_frame_is_a_frame() -> None:
 
 @pytest.mark.parametrize("fields", [FIELDS[:-1], [*FIELDS, 1], []], ids=len)
 def test_another_number_of_fields(fields: list[Any]) -> None:
-    with pytest.raises(DecodeError):
-        CODEC.decode_frame(KEY, sealed(fields))
+    for codec in (CODEC, SLOW):
+        with pytest.raises(DecodeError):
+            codec.decode_frame(KEY, sealed(fields))
 
 
 def test_the_checksum_has_one_form() -> None:
     frame = CODEC.encode_frame(KEY, an_envelope())
     longer = frame[:-5] + b"\xcf\x00\x00\x00\x00" + frame[-4:]
-    with pytest.raises(DecodeError):
-        CODEC.decode_frame(KEY, longer)
+    for codec in (CODEC, SLOW):
+        with pytest.raises(DecodeError):
+            codec.decode_frame(KEY, longer)
 
 
 def test_an_epoch_of_tomorrow_is_malformed() -> None:

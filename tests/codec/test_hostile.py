@@ -11,6 +11,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -91,7 +92,8 @@ def test_nothing_but_the_one_error_comes_out() -> None:
         data = hostile(rng, known)
         accepted += outcome(SLOW.decode_body, data) is not DecodeError
         outcome(SLOW.decode_message, data)
-        outcome(lambda frame: SLOW.decode_frame(KEY, frame), data)
+        read, again = (outcome(partial(codec.decode_frame, KEY), data) for codec in (SLOW, FAST))
+        assert read == again
         gate = gates[number % len(gates)]
         assert repr(outcome(gate.decoder(FAST), data)) == repr(outcome(gate.decoder(SLOW), data))
     # Some must get through, or only the front door was tried.
@@ -105,11 +107,11 @@ def test_frames_with_a_right_checksum_are_no_safer() -> None:
         fields: list[Any] = [1, 0, 5, 7, None, "2.1", b"x", {}]
         fields[rng.randrange(8)] = rng.choice([None, True, -1, 2**63, 1.5, "x", b"", [], {}, [[]], {"a": {}}, {"a": "b"}])
         frame = sealed(fields)
-        outcome(lambda data: SLOW.decode_frame(KEY, data), frame)
         head = bytearray(frame[:-5])
         head[rng.randrange(1, len(head))] = rng.choice(INTERESTING)
-        outcome(lambda data: SLOW.decode_frame(KEY, data), resealed(bytes(head)))
-        outcome(lambda data: SLOW.decode_frame(KEY, data), resealed(b"\x99" + hostile(rng, known)))
+        for data in (frame, resealed(bytes(head)), resealed(b"\x99" + hostile(rng, known))):
+            read, again = (outcome(partial(codec.decode_frame, KEY), data) for codec in (SLOW, FAST))
+            assert read == again
 
 
 def resealed(head: bytes) -> bytes:
@@ -133,6 +135,7 @@ BOMBS: dict[str, bytes] = {
     "deep fixed maps": b"\x81\x00" * 5_000,
     "a million empty maps": shallow(900_000) + b"\x80" * 900_000,
     "a million empty arrays in small ones": (b"\x9f" + b"\x90" * 15) * 60_000,
+    "a million texts": b"\xdf\x00\x03\x0d\x40" + b"".join(b"\xa4%04x\xa0" % number for number in range(65_536)) * 2,
     "two billion items": b"\xdd\x7f\xff\xff\xff" * 200,
     "tuples in tuples": b"\xc9\x00\x00\x7f\xff\x02" * 5_000,
     "deep keys": b"\x81" * 5_000,
@@ -144,6 +147,7 @@ BOMBS: dict[str, bytes] = {
 def test_bombs_are_refused_before_they_swell(name: str) -> None:
     data = BOMBS[name]
     framed = resealed(b"\x99\x01\x00\x05" + data)
+    with_meta = resealed(b"\x99\x01\x00\x05\x07\xc0\xa32.1\xc4\x01x" + data)
     for read in (
         SLOW.decode_body,
         SLOW.decode_message,
@@ -151,7 +155,8 @@ def test_bombs_are_refused_before_they_swell(name: str) -> None:
         lambda body: gate_for(Node).decode(body, FAST),
         lambda body: gate_for(dict[int, dict[int, int]]).decode(body, FAST),
         lambda _: SLOW.decode_frame(KEY, framed),
-        lambda _: SLOW.decode_frame(KEY, data),
+        lambda _: FAST.decode_frame(KEY, framed),
+        lambda _: FAST.decode_frame(KEY, with_meta),
     ):
         tracemalloc.start()
         try:
