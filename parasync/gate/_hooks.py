@@ -1,4 +1,7 @@
-"""The parsers of single positions: each takes plain data or a true instance, and raises anything for all else."""
+"""The parsers of single positions: each takes plain data or a true instance, and raises anything for all else.
+
+What they raise says nothing: an explanation is made afterwards, where it is needed.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,12 @@ Hook: TypeAlias = Callable[[Any, Any], Any]
 _MISSING: Final = object()
 
 
-class RefusedError(Exception):
-    """A position does not take this value. Carries nothing: an explanation is made afterwards, where it is needed."""
-
-
 def exactly(type_: type) -> Hook:
     """Takes values of exactly one type."""
     def parse_exactly(value: Any, _: Any) -> Any:
         if type(value) is type_:
             return value
-        raise RefusedError
+        raise TypeError("refused")
 
     return parse_exactly
 
@@ -36,7 +35,7 @@ def parse_float(value: Any, _: Any) -> float:
         return value
     if type(value) is int and -FLOAT_INT_MAX <= value <= FLOAT_INT_MAX:
         return float(value)
-    raise RefusedError
+    raise TypeError("refused")
 
 
 def text(type_: type) -> Hook:
@@ -48,7 +47,7 @@ def text(type_: type) -> Hook:
             return read(value)
         if type(value) is type_:
             return value
-        raise RefusedError
+        raise TypeError("refused")
 
     return parse_text
 
@@ -71,7 +70,7 @@ def choice(shape: Choice) -> Hook:
             return flag(value)
         if (kind, value) in made:
             return value
-        raise RefusedError
+        raise TypeError("refused")
 
     return parse_choice
 
@@ -81,7 +80,7 @@ def list_of(item: Hook) -> Hook:
     def parse_list(value: Any, _: Any) -> Any:
         if type(value) is list:
             return [item(part, None) for part in value]
-        raise RefusedError
+        raise TypeError("refused")
 
     return parse_list
 
@@ -90,14 +89,14 @@ def many(type_: Any, item: Hook) -> Hook:
     """Takes arrays, or what is already a tuple or set, of one kind of items."""
     def parse_many(value: Any, _: Any) -> Any:
         if type(value) is not list and type(value) is not type_:
-            raise RefusedError
+            raise TypeError("refused")
         parts = [item(part, None) for part in value]
         if type_ is not tuple:
             demand_spread(parts)
         made = type_(parts)
         if len(made) != len(value):
             # Members that are equal: as a set, some would silently vanish.
-            raise RefusedError
+            raise TypeError("refused")
         return made
 
     return parse_many
@@ -111,10 +110,10 @@ def fixed(shape: Fixed, hooks: list[Hook]) -> Hook:
 
     def parse_fixed(value: Any, _: Any) -> Any:
         if type(value) is not list and type(value) is not tuple and type(value) is not type_:
-            raise RefusedError
+            raise TypeError("refused")
         # Like the fields of a record, items behind the last one that is known come from a newer minor.
         if len(value) < required or (len(value) > most and not named):
-            raise RefusedError
+            raise TypeError("refused")
         parts = [hook(part, None) for hook, part in zip(hooks, value, strict=False)]
         return type_(*parts) if named else tuple(parts)
 
@@ -125,12 +124,12 @@ def mapped(key: Hook, item: Hook) -> Hook:
     """Takes maps of one kind of keys and one of values."""
     def parse_mapped(value: Any, _: Any) -> Any:
         if type(value) is not dict:
-            raise RefusedError
+            raise TypeError("refused")
         keys = [key(name, None) for name in value]
         demand_spread(keys)
         made = dict(zip(keys, [item(part, None) for part in value.values()], strict=True))
         if len(made) != len(value):
-            raise RefusedError
+            raise TypeError("refused")
         return made
 
     return parse_mapped
@@ -140,13 +139,13 @@ def keyed(fields: dict[str, tuple[Hook, bool]]) -> Hook:
     """Takes maps with known keys, and ignores others."""
     def parse_keyed(value: Any, _: Any) -> Any:
         if type(value) is not dict:
-            raise RefusedError
+            raise TypeError("refused")
         made = {}
         for name, (hook, required) in fields.items():
             if name in value:
                 made[name] = hook(value[name], None)
             elif required:
-                raise RefusedError
+                raise TypeError("refused")
         return made
 
     return parse_keyed
@@ -179,6 +178,6 @@ def first(checks: list[Check], hooks: list[Hook]) -> Hook:
                 return hook(value, None)
             except Exception:  # noqa: BLE001, S112  # members were proven distinct, so at most one of them takes a value
                 continue
-        raise RefusedError
+        raise TypeError("refused")
 
     return parse_first

@@ -15,7 +15,6 @@ from cattrs.gen import make_dict_structure_fn_from_attrs, override
 from parasync.gate._check import CheckCompiler
 from parasync.gate._hooks import (
     Hook,
-    RefusedError,
     choice,
     exactly,
     first,
@@ -114,7 +113,7 @@ class ParseCompiler:
                 return structure(value, cls)
             if check(value):
                 return value
-            raise RefusedError
+            raise TypeError("refused")
 
         return parse_record
 
@@ -136,7 +135,7 @@ def _one_of(hooks: list[Hook], records: list[Shape]) -> Hook:
 
     def parse_one_of(value: Any, _: Any) -> Any:
         if type(value) is not dict:
-            raise RefusedError
+            raise TypeError("refused")
         return hooks[which(value)](value, None)
 
     return parse_one_of
