@@ -105,6 +105,10 @@ class Socket(TcpTransport):
         self.reads += 1
         return data
 
+    def is_full(self) -> bool:
+        """Whether the network does not take what was written as fast as it comes; `drain` waits until it does."""
+        return self._io_writer is not None and self._io_writer.transport.get_write_buffer_size() > 0
+
     def abort(self) -> None:
         """Close at once, without waiting for a peer that may never answer. Idempotent."""
         if self._io_writer is not None:

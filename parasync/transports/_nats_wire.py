@@ -49,6 +49,9 @@ class Wire:
         self._lines: dict[int, Line] = {}
         self._sids = count(1)
         self._wake = asyncio.Event()
+        # Whether something was written in this turn of the event loop, and whether the rest waits for the network.
+        self._in_turn = False
+        self._sending = False
         self._sender: asyncio.Task[None] | None = None
         # The subscriptions of the client, where it receives by its callbacks.
         self._subscribed: dict[int, Any] = {}
@@ -74,6 +77,7 @@ class Wire:
         if self._sender is not None:
             self._sender.cancel()
             self._sender = None
+        self._sending = False
         self._subscribed.clear()
         self._outbox.discard(bytes)
         self._outbox.discard(_End)
@@ -83,7 +87,7 @@ class Wire:
         line = Line(next(self._sids), subject, queue, sink)
         self._lines[line.sid] = line
         self._outbox.command(line)
-        self._wake.set()
+        self.wake()
         return line
 
     def shut(self, line: Line) -> None:
@@ -95,7 +99,7 @@ class Wire:
             self.link.sinks.pop(line.sid, None)
             if not line.waiting:
                 self._outbox.command(_End(line.sid))
-                self._wake.set()
+                self.wake()
 
     def again(self, line: Line) -> None:
         """Subscribe once more, after the server refused it."""
@@ -103,7 +107,7 @@ class Wire:
             line.waiting = True
             self._outbox.command(_End(line.sid))
             self._outbox.command(line)
-            self._wake.set()
+            self.wake()
 
     def publish(self, subject: bytes, data: bytes, reply: bytes = b"", headers: bytes = b"") -> bool:
         """Send a message that must not be conflated; False where there is no connection, or too much waits already."""
@@ -120,12 +124,22 @@ class Wire:
             )
         else:
             message = b"PUB %b %b%d\r\n%b\r\n" % (subject, reply + b" " if reply else b"", len(data), data)
-        self._wake.set()
-        return self._outbox.message(message)
+        if not self._outbox.message(message):
+            return False
+        self.wake()
+        return True
 
     def wake(self) -> None:
-        """Send what was put into the outbox."""
-        self._wake.set()
+        """Send what was put into the outbox: at once, or together with all else of this turn of the event loop."""
+        if self._in_turn:
+            return
+        link = self.link
+        if link is None or self._sending or not link.direct:
+            self._wake.set()
+            return
+        self._in_turn = True
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        self._write_some(link)
 
     async def flush(self, timeout_s: float) -> None:
         """Wait until the server has processed everything that was put into the outbox before.
@@ -138,25 +152,47 @@ class Wire:
                 while True:
                     sent: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
                     self._outbox.command(sent)
-                    self._wake.set()
+                    self.wake()
                     link = await sent
                     if await link.ping():
                         return
         except TimeoutError:
             raise AskTimeoutError(f"the server did not confirm what was published within {timeout_s:g} s", timeout_s) from None
 
+    def _end_turn(self) -> None:
+        self._in_turn = False
+        if self.link is not None and not self._sending and len(self._outbox):
+            self._write_some(self.link)
+
+    def _write_some(self, link: Link) -> None:
+        try:
+            self._write(link, self._outbox.take(BATCH_BYTES, link.payload_bytes_max))
+            if len(self._outbox) or link.socket.is_full():
+                self._sending = True
+                self._wake.set()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, this connection cannot be trusted any more
+            link.lose(f"sending failed ({type(error).__name__})")
+
     async def _send(self, link: Link) -> None:
-        write = self._write if link.direct else self._write_by_callbacks
+        """Go on with what did not fit at once, as fast as the network takes it."""
+        outbox = self._outbox
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                while batch := self._outbox.take(BATCH_BYTES, link.payload_bytes_max):
-                    await write(link, batch)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, this connection cannot be trusted any more
+                self._sending = True
+                await link.socket.drain()  # type: ignore[no-untyped-call]
+                while batch := outbox.take(BATCH_BYTES, link.payload_bytes_max):
+                    if link.direct:
+                        self._write(link, batch)
+                    else:
+                        await self._write_by_callbacks(link, batch)
+                    await link.socket.drain()  # type: ignore[no-untyped-call]
+                self._sending = False
+        except Exception as error:  # noqa: BLE001 -- as above
             link.lose(f"sending failed ({type(error).__name__})")
 
-    async def _write(self, link: Link, batch: list[Any]) -> None:
+    def _write(self, link: Link, batch: list[Any]) -> None:
         parts: list[bytes] = []
         sent: list[asyncio.Future[Link]] = []
         for item in batch:
@@ -175,7 +211,6 @@ class Wire:
         for future in sent:
             if not future.done():
                 future.set_result(link)
-        await link.socket.drain()  # type: ignore[no-untyped-call]
 
     async def _write_by_callbacks(self, link: Link, batch: list[Any]) -> None:
         rest = deque(batch)
@@ -194,7 +229,7 @@ class Wire:
         elif type(item) is _End:
             await self._unsubscribe(item.sid)
         else:
-            await self._write(link, [item])
+            self._write(link, [item])
             return
         # The client writes its commands later than we do; what follows must not overtake them.
         while link.client.pending_data_size and await link.ping():
