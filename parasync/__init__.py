@@ -3,8 +3,8 @@
     authority -> envelope -> codec -> transport -> replica rules -> cell -> user
 
 An `authority` writes the objects of a `Topic`; each write becomes an `Envelope`, which a `Codec` turns into bytes where a bus
-needs them; a `SyncTransport` carries it; the rules of a replica decide whether it is applied; and `synced` shows the newest good
-value and says how sure it is of it.
+needs them; a `SyncTransport` carries it; the rules of a replica decide whether it is applied; and `synced` shows the newest
+good value and says how sure it is of it.
 """
 
 from parasync.codec import Codec, MsgpackCodec

@@ -5,7 +5,7 @@ A transport retains nothing, validates nothing and dedupes nothing. What `SyncTr
 
 1. `publish` delivers to every current subscriber of the key, in the order of subscription; publishing to nobody does nothing.
 2. A subscriber gets only what is published after it subscribed.
-3. The order of one publisher is kept for each key. What a handler publishes is delivered after the current delivery, to everyone.
+3. The order of one publisher is kept for each key. What a handler publishes is delivered after that, to everyone.
 4. `unsubscribe` is idempotent and takes effect at once, also in the middle of a delivery; a call that another thread began may
    finish. The same handler subscribed twice is two subscriptions, and each ends alone.
 5. A handler that raises, `CancelledError` included, is reported and skipped; the others are served.
