@@ -156,7 +156,8 @@ class _Analysis:
         attributes = record_attributes(origin)
         fields = {}
         for attribute in attributes:
-            part = self._field(origin, attribute.name, hints.get(attribute.name, Any))
+            untyped = Any if attribute.type is None else attribute.type
+            part = self._field(origin, attribute.name, hints.get(attribute.name, untyped))
             fields[attribute.name] = (part, attribute.default is attrs.NOTHING)
         return Record(name_of(type_), origin, fields, attributes)
 

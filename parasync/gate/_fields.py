@@ -98,8 +98,8 @@ def _bases(origin: Any) -> list[type]:
 
 def _hints(base: type, origin: type) -> dict[str, Any]:
     try:
-        # The class itself is offered by name, so that one made inside a function may refer to itself.
-        return typing.get_type_hints(base, localns={origin.__name__: origin}, include_extras=True)
+        # The class itself is offered by name, so that one made inside a function may refer to itself; so is what it holds.
+        return typing.get_type_hints(base, localns={origin.__name__: origin, **vars(base)}, include_extras=True)
     except Exception as error:  # noqa: BLE001  # annotations may hold any expression
         text = str(error) if isinstance(error, NameError) else type(error).__name__
     resolved = {field.name: field.type for field in attrs.fields(base)} if attrs.has(base) else {}

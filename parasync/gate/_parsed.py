@@ -22,7 +22,7 @@ T = TypeVar("T")
 GATES_MAX: Final = 4096
 """How many gates are kept compiled; the least recently asked for is compiled again when it is next wanted."""
 
-_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset})
+_PLAIN: Final = (type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset)
 
 
 class ParsedGate(Generic[T]):
@@ -68,9 +68,12 @@ class ParsedGate(Generic[T]):
         except FAILURES:
             return False
 
+    def _is_instance(self, value: object) -> bool:
+        return not any(type(value) is kind for kind in _PLAIN)
+
     def passes(self, value: object) -> bool:
         """Whether a value needs no parsing."""
-        return type(value) not in _PLAIN and self.check(value)
+        return self._is_instance(value) and self.check(value)
 
     def demand(self, value: object) -> None:
         """Raise `InvalidTypeError` unless the value is a true instance that the callable takes."""
@@ -79,7 +82,7 @@ class ParsedGate(Generic[T]):
         problems: tuple[str, ...] = ()
         if not self.check(value):
             problems = (f"$: expected {self.name}, got {type(value).__name__}",)
-        elif type(value) in _PLAIN:
+        elif not self._is_instance(value):
             try:
                 self.parse_plain(value)
             except ParseError as error:
@@ -157,12 +160,14 @@ def encode_any(value: object, codec: Codec) -> EncodedBody:
         EncodeError: it is neither, or a part of it is not of the declared type, or it is too deep or too large.
     """
     kind = type(value)
-    if kind in STANDARD:
-        return codec.encode_body(demand_plain(value))
     try:
+        if kind in STANDARD:
+            return codec.encode_body(demand_plain(value))
         return gate_for(kind).encode(value, codec)
     except UsageError as error:
         reason = str(error)
+    except FAILURES as error:
+        reason = f"got a value that cannot be looked at ({type(error).__name__})"
     raise EncodeError(reason)
 
 

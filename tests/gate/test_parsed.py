@@ -105,6 +105,25 @@ def test_a_class_that_raises_when_it_is_looked_at_is_refused() -> None:
         gate_for(Shy, lambda _: 5).parse({})
 
 
+def test_a_class_that_cannot_be_hashed_is_refused() -> None:
+    class Meta(type):
+        def __eq__(cls, other: object) -> bool:
+            return cls is other
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class Loose(metaclass=Meta):
+        pass
+
+    for value in (Loose(), [Loose()], {"a": Loose()}):
+        with pytest.raises(EncodeError):
+            encode_any(value, CODEC)
+        with pytest.raises(ParseError):
+            gate_for(list[int], lambda _: [0.5]).parse(value)  # type: ignore[arg-type]
+        with pytest.raises(InvalidTypeError):
+            gate_for(list[int]).encode(value, CODEC)  # type: ignore[arg-type]
+
+
 def test_the_repr_names_the_callable() -> None:
     assert repr(gate_for(int, positive)) == f"<gate of int by {positive!r}>"
 

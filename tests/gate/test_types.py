@@ -24,6 +24,7 @@ from typing import (
     TypeVar,
 )
 
+import attr
 import attrs
 import pytest
 from typing_extensions import ReadOnly, TypeAliasType
@@ -136,6 +137,24 @@ class Untyped:
 
 
 @attrs.define
+class Outside:
+    """A class that stands inside is found by its name."""
+
+    @attrs.define
+    class Inside:
+        x: int
+
+    inside: Inside
+    more: list[Outside.Inside]
+
+
+@attr.s
+class Old:
+    x = attr.ib(type=int)
+    y = attr.ib(type=list[int], default=attr.Factory(list))
+
+
+@attrs.define
 class Bare:
     a: list
     b: dict
@@ -173,6 +192,8 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
     (GenericDict[int], {"item": 1}),
     (GenericTuple[str], GenericTuple("a")),
     (Untyped, Untyped({"x": (1, 2)})),
+    (Outside, Outside(Outside.Inside(1), [Outside.Inside(2)])),
+    (Old, Old(1, [2])),
     (Bare, Bare([1, (2,)], {3: 4}, (5, [6]), {7})),
     (list, [1, "a"]),
     (dict, {1: (2, 3)}),
@@ -270,6 +291,8 @@ def test_generics_are_checked_by_their_arguments() -> None:
         gate_for(Tree[int]).parse(Tree(1, [Tree("a")]))
     with pytest.raises(ParseError):
         gate_for(Bounded).parse(Bounded("a", 1.5))
+    with pytest.raises(ParseError):
+        gate_for(Old).parse(Old("1"))
     with pytest.raises(InvalidTypeError):
         gate_for(Json).encode({"a": {1: 2}}, CODEC)
 
