@@ -105,9 +105,7 @@ class Guard:
 
     def _learn(self, link: Link) -> None:
         known = {(address.host, address.port) for address in self._servers}
-        new = [address for address in link.discovered() if (address.host, address.port) not in known]
-        # A discovered server gets the credentials of the one that told about it.
-        self._servers += [address._replace(user=link.address.user, password=link.address.password) for address in new]
+        self._servers += [address for address in link.discovered() if (address.host, address.port) not in known]
         del self._servers[SERVERS_MAX:]
 
     async def _reconnect(self) -> Link:

@@ -57,7 +57,7 @@ class LinkOptions:
             "nkeys_seed_str": self.nkey_seed,
             "user_credentials": None if self.creds is None else RawCredentials(read_creds(self.creds)),
             "tls": self.tls,
-            "tls_hostname": self.tls_hostname,
+            "tls_hostname": self.tls_hostname or address.name,
         }
         if all(given[name] is None for name in ("user", "password", "token", "nkeys_seed_str", "user_credentials")):
             by_password = address.password is not None
@@ -126,7 +126,7 @@ class Link:
     def discovered(self) -> list[Address]:
         """Other servers of the cluster that this one told about."""
         found = self.client.discovered_servers
-        return [Address(uri.hostname, uri.port, self.address.secure) for uri in found if uri.hostname and uri.port]
+        return [self.address.told(uri.hostname, uri.port) for uri in found if uri.hostname and uri.port]
 
     async def open(self) -> None:
         """Connect, encrypt and authenticate, within the time that the options allow.

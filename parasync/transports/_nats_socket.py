@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from typing import Any, Final, NamedTuple
 from urllib.parse import ParseResult, unquote, urlsplit
@@ -18,17 +19,26 @@ _BUFFER_BYTES: Final = 65_536
 
 
 class Address(NamedTuple):
-    """Where one server is; user and password are None where the URL had none, a token is a user without password."""
+    """Where one server is; user and password are None where the URL had none, a token is a user without password.
+
+    `name` is what the server's certificate must be for, None for that of the host.
+    """
 
     host: str
     port: int
     secure: bool
     user: str | None = None
     password: str | None = None
+    name: str | None = None
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    def told(self, host: str, port: int) -> Address:
+        """Another server that this one told about: the same credentials, and the same name if it told a bare IP address."""
+        name = None if _is_ip(self.host) or not _is_ip(host) else self.name or self.host
+        return self._replace(host=host, port=port, name=name)
 
     @property
     def url(self) -> str:
@@ -57,6 +67,14 @@ def parse_address(url: str) -> Address:
     user = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
     return Address(parts.hostname, port, parts.scheme == "tls", user, password)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class Socket(TcpTransport):

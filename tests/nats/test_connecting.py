@@ -240,15 +240,29 @@ async def test_of_several_servers_one_that_works_is_used() -> None:
         assert all(url.removeprefix("nats://") in text for url in dead)
 
 
+def clustered(own: int, ports: list[int]) -> str:
+    routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+    return f'cluster {{ name: "c", listen: "127.0.0.1:{ports[own]}", routes: [{routes}] }}\n'
+
+
+async def test_servers_of_a_cluster_with_certificates_for_one_name_are_used(tmp_path: Path) -> None:
+    """They tell of each other by IP address; what their certificates are for is the name that was asked for first."""
+    ports, ear, certificates = [free_port(), free_port()], Ear(), Certificates(tmp_path)
+    config = certificates.server_config(name="localhost") + 'authorization { token: "t0ken" }\n'
+    with NatsServer(config + clustered(0, ports)) as first, NatsServer(config + clustered(1, ports)) as second:
+        url = f"tls://t0ken@localhost:{first.port}"
+        async with NatsTransport(url, tls=certificates.client(), reconnect_max_s=0.05, ping_interval_s=0.2) as bus:
+            bus.subscribe("check:1", ear, ear.interrupted)
+            await eventually(lambda: second.port in {server.port for server in bus._session._guard._servers})
+            first.kill()
+            await ear.reconnected()
+            await round_trip(bus)
+            assert bus._session.wire.link.address.port == second.port
+
+
 async def test_servers_of_a_cluster_are_found_and_used() -> None:
-    ports = [free_port(), free_port()]
-
-    def config(own: int) -> str:
-        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
-        return f'cluster {{ name: "c", listen: "127.0.0.1:{ports[own]}", routes: [{routes}] }}'
-
-    ear = Ear()
-    with NatsServer(config(0)) as first, NatsServer(config(1)) as second:
+    ports, ear = [free_port(), free_port()], Ear()
+    with NatsServer(clustered(0, ports)) as first, NatsServer(clustered(1, ports)) as second:
         options = {"reconnect_max_s": 0.05, "ping_interval_s": 0.2}
         async with NatsTransport(first.url, **options) as bus, NatsTransport(second.url) as other:
             bus.subscribe("check:1", ear, ear.interrupted)
