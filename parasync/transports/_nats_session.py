@@ -20,7 +20,7 @@ from parasync.transports._fanout import Fanout, Targets, report
 from parasync.transports._nats_asks import NatsAsks
 from parasync.transports._nats_diagnosis import Denial, denial, diagnosed
 from parasync.transports._nats_guard import Guard
-from parasync.transports._nats_link import Link, LinkOptions
+from parasync.transports._nats_link import DISCARD_TIMEOUT_S, Link, LinkOptions
 from parasync.transports._nats_receiver import KEYS_CACHED_MAX, Receiver
 from parasync.transports._nats_socket import Address
 from parasync.transports._nats_wire import Line, Wire
@@ -145,8 +145,15 @@ class Session:
         except TransportError as failure:
             _log.warning("closed without a confirmation: %s", failure)
         finally:
+            await self._end(error)
+
+    async def _end(self, error: ParasyncError) -> None:
+        try:
+            # A connection that is being made at this moment must not come up after the others went down.
             if self._watching is not None:
                 self._watching.cancel()
+                await asyncio.wait((self._watching,), timeout=2 * DISCARD_TIMEOUT_S)
+        finally:
             if self._retry is not None:
                 self._retry.cancel()
             self.wire.detach()
@@ -199,7 +206,7 @@ class Session:
         self.in_loop(self._hush, name, topical)
 
     def _hush(self, name: str, topical: bool) -> None:
-        if not (self._subscribers(name, topical)):
+        if not self._subscribers(name, topical):
             line = self._lines.pop((topical, name), None)
             if line is not None:
                 self.wire.shut(line)
