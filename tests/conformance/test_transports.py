@@ -34,6 +34,7 @@ from parasync.protocol import (
 )
 from parasync.transports._protocol import AskTransport, LimitedTransport, SyncTransport
 from tests.conformance.kit import DEADLINE_S, Ends, envelope
+from tests.nats.kit import monitored, raw
 
 KEY = "topic:1"
 
@@ -169,6 +170,20 @@ async def test_clause_6_key_count_returns_to_its_old_value_as_subscribers_leave(
     assert counts == [3, 3, 2, 1, 0]
 
 
+async def test_clause_7_interrupted_is_called_in_order_with_the_envelopes(ends: Ends) -> None:
+    ends.reader.subscribe(KEY, ends.note("heard"), ends.note("interrupted"))
+    await ends.settle()
+    ends.publish(KEY, 1)
+    await ends.settle()
+    if ends.server is not None:
+        async with raw(ends.server.url) as say:
+            await say(b"PUB synced.topic.state.1 1\r\n?\r\n")
+    ends.publish(KEY, 2)
+    await ends.settle()
+    lost = [] if ends.reader.capabilities.lossless else [("interrupted", "malformed frame")]
+    assert ends.heard == [("heard", 1), *lost, ("heard", 2)]
+
+
 async def test_clause_8_a_topic_is_delivered_in_one_order(ends: Ends) -> None:
     ends.reader.subscribe_topic("topic", ends.note("mirror"))
     await ends.settle()
@@ -196,6 +211,40 @@ async def test_clause_8_subscribers_of_a_key_and_of_its_topic_both_get_each_enve
     ends.publish(KEY, 2)
     await ends.settle()
     assert ends.heard[2:] == [("key", 2)]
+
+
+async def test_clause_9_local_subscribers_of_one_key_share_one_subscription_on_the_bus(ends: Ends) -> None:
+    async def subscriptions() -> list[str]:
+        await ends.settle()
+        if ends.server is None:
+            return []
+        page = await monitored(ends.server, "connz?subs=1")
+        return sorted(subject for client in page["connections"] for subject in client.get("subscriptions_list", []))
+
+    ended = [ends.reader.subscribe(KEY, print) for _ in range(10)]
+    one = [] if ends.server is None else ["synced.topic.state.1"]
+    assert await subscriptions() == one
+    for end in ended[:-1]:
+        end()
+    assert await subscriptions() == one
+    ended[-1]()
+    assert await subscriptions() == []
+
+
+async def test_clause_9_a_writer_never_blocks_and_what_is_conflated_says_what_it_follows(ends: Ends) -> None:
+    arrived: list[Any] = []
+    ends.reader.subscribe(KEY, arrived.append)
+    await ends.settle()
+    for sequence in range(1, 1001):
+        ends.publish(KEY, sequence)
+    await ends.settle()
+    followed = [got.sequence - 1 if got.after is None else got.after for got in arrived]
+    assert followed == [0, *[got.sequence for got in arrived[:-1]]], "each follows the one that was sent before it"
+    assert arrived[-1].sequence == 1000
+    if ends.writer.capabilities.lossless:
+        assert len(arrived) == 1000
+    else:
+        assert len(arrived) == 1000 - ends.writer.stats.conflated
 
 
 async def test_the_value_arrives_whole(ends: Ends) -> None:

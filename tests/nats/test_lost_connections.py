@@ -12,7 +12,7 @@ from parasync.errors import AskTimeoutError, EncodeError, TransportError
 from parasync.protocol import ListKeys, Written
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport
-from tests.nats.kit import DEADLINE_S, Ear, big, envelope, eventually, line_to, raw, round_trip
+from tests.nats.kit import DEADLINE_S, Ear, big, envelope, eventually, fake_server, line_to, raw, round_trip
 
 pytestmark = pytest.mark.nats
 
@@ -326,6 +326,23 @@ async def test_closing_twice_or_cancelled_still_closes(server: NatsServer) -> No
     unused = NatsTransport(server.url)
     await unused.aclose()
     assert unused.closed
+
+
+@pytest.mark.parametrize("state", ["connected", "looking for a server", "in a handshake"])
+async def test_closing_leaves_nothing_behind(server: NatsServer, state: str, direct: bool | None) -> None:
+    tasks = asyncio.all_tasks()
+    async with NatsTransport(server.url, direct=direct, **{**QUICK, "connect_timeout_s": DEADLINE_S}) as bus:
+        bus.subscribe("user:1", print)
+        bus.serve("user", print)  # type: ignore[arg-type]
+        await bus.flush()
+        if state != "connected":
+            server.kill()
+            await eventually(lambda: not bus.connected)
+        if state == "in a handshake":
+            async with fake_server(b"", port=server.port) as fake:
+                await eventually(lambda: fake.clients == 1)
+                await bus.aclose()
+    assert asyncio.all_tasks() == tasks
 
 
 @pytest.mark.parametrize("broken", ["to_server", "to_client", "both"])
