@@ -29,7 +29,7 @@ READ = [
 
 WRONG = [
     (b"", ".json", 1, 1, "Expecting value"),
-    (b'{"a":\n 1,}', ".json", 2, 4, "Expecting property name"),
+    (b'{"a":\n 1 x}', ".json", 2, 4, "Expecting ',' delimiter"),
     (b'{"a": 1}\n{}', ".json", 2, 1, "Extra data"),
     (b'{"a": "\xff"}', ".json", 1, 8, "byte 0xff is not UTF-8"),
     ('{"ä":\n"é'.encode() + b"\xc3", ".json", 2, 4, "byte 0xc3 is not UTF-8"),
