@@ -15,7 +15,7 @@ from parasync.transports._protocol import SyncTransport
 
 logger: Final = logging.getLogger("parasync")
 
-WRITES_WITHOUT_PAUSE_MAX: Final = 64
+WRITES_WITHOUT_PAUSE_MAX: Final = 256
 """After so many writes in a row the next one first lets the event loop turn: a store in memory never suspends its writer, and a
 writer that loads many objects would keep the bus from sending them."""
 

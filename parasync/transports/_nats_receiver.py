@@ -7,7 +7,7 @@ from typing import Final
 
 from parasync.codec import Codec
 from parasync.transports._fanout import Fanout, Targets
-from parasync.transports._nats_link import Sink
+from parasync.transports._nats_parser import Sink
 from parasync.transports._subjects import SubjectMap
 
 KEYS_CACHED_MAX: Final = 65_536

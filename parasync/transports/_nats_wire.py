@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 from nats.aio.msg import Msg
 
 from parasync.errors import AskTimeoutError
-from parasync.transports._nats_link import Link, Sink
+from parasync.transports._nats_link import Link
+from parasync.transports._nats_parser import Sink
 from parasync.transports._outbox import Outbox
 
 BATCH_BYTES: Final = 64 * 1024
@@ -49,7 +50,7 @@ class Wire:
         self._lines: dict[int, Line] = {}
         self._sids = count(1)
         self._wake = asyncio.Event()
-        # Whether something was written in this turn of the event loop, and whether the rest waits for the network.
+        # Whether what comes is written at the end of this turn of the event loop, and whether it waits for the network.
         self._in_turn = False
         self._sending = False
         self._sender: asyncio.Task[None] | None = None
@@ -130,7 +131,7 @@ class Wire:
         return True
 
     def wake(self) -> None:
-        """Send what was put into the outbox: at once, or together with all else of this turn of the event loop."""
+        """Send what was put into the outbox: at once after a pause, else together with all else of this turn of the event loop."""
         if self._in_turn:
             return
         link = self.link
@@ -160,9 +161,13 @@ class Wire:
             raise AskTimeoutError(f"the server did not confirm what was published within {timeout_s:g} s", timeout_s) from None
 
     def _end_turn(self) -> None:
-        self._in_turn = False
-        if self.link is not None and not self._sending and len(self._outbox):
-            self._write_some(self.link)
+        link = self.link
+        if link is None or self._sending or not len(self._outbox):
+            self._in_turn = False
+            return
+        # There was more, and more may follow: each write takes a hundred times as long as to put a message into the outbox.
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        self._write_some(link)
 
     def _write_some(self, link: Link) -> None:
         try:
