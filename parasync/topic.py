@@ -137,11 +137,18 @@ class Topic(Generic[T]):
             InvalidTypeError: it is not of the type of the topic; `problems` names the paths.
             EncodeError: it cannot be encoded: too deep, too large, or an unsupported type where none is declared.
         """
+        return self.writer(codec)(value)
+
+    def writer(self, codec: Codec) -> Callable[[T], EncodedBody]:
+        """The function that encodes values of this topic: the same object whenever the codec is the same.
+
+        It raises `InvalidTypeError` and `EncodeError` as `encode` does, and nothing else.
+        """
         encoder = self._encoders.get(codec)
         if encoder is None:
             _make_room(self._encoders)
             encoder = self._encoders.setdefault(codec, self._gate.encoder(codec))
-        return encoder(value)
+        return encoder
 
     def _made_reader(self, codec: Codec) -> Reader[T]:
         parse, passes, decode, current = self._gate.parse, self._gate.passes, self._gate.decoder(codec), self.version

@@ -7,10 +7,10 @@ everything before it.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
+from zlib import crc32
 
 from msgpack import Packer, unpackb
 
@@ -30,12 +30,15 @@ Fields: TypeAlias = Sequence[Any]
 """The fields of a frame, in their order."""
 
 _FIELDS: Final = 9
-_HEAD: Final = bytes([0x90 + _FIELDS])
-_CRC: Final = b"\xce"
+# Stands for the checksum until it is known, and takes its five bytes.
+_ANY_CRC: Final = 0xFFFFFFFF
+_NOTHING: Final[dict[str, str]] = {}
 # Python 3.11 takes longer to find a member in an enum than to compare a dozen numbers.
 _STATE: Final = Kind.STATE
 _TOMBSTONE: Final = Kind.TOMBSTONE
 _PACKERS: Final[list[Packer]] = []
+# Of the fields, without and with `after`.
+_TYPES: Final = tuple([int, int, int, int, after, str, bytes, dict, int] for after in (type(None), int))
 
 
 def body_checksum(kind: Kind, schema_version: str, body: bytes) -> int:
@@ -44,18 +47,28 @@ def body_checksum(kind: Kind, schema_version: str, body: bytes) -> int:
     Raises:
         InvalidVersionError: the schema version does not follow the grammar.
     """
-    return zlib.crc32(body, _body_seed(kind, schema_version))
+    return crc32(body, _state_seed(schema_version) if kind is _STATE else _tombstone_seed(schema_version))
+
+
+# One function for each kind: to look a member of an enum up takes longer than all the rest.
+@lru_cache(maxsize=1024)
+def _state_seed(schema_version: str) -> int:
+    return _seed(0, schema_version)
 
 
 @lru_cache(maxsize=1024)
-def _body_seed(kind: int, schema_version: str) -> int:
+def _tombstone_seed(schema_version: str) -> int:
+    return _seed(1, schema_version)
+
+
+def _seed(kind: int, schema_version: str) -> int:
     SchemaVersion.parse(schema_version)
-    return zlib.crc32(f"{int(kind)} {schema_version}".encode())
+    return crc32(f"{kind} {schema_version}".encode())
 
 
 @lru_cache(maxsize=65_536)
 def _key_seed(key: str) -> int:
-    return zlib.crc32(key.encode())
+    return crc32(key.encode())
 
 
 def meta_bytes(meta: Mapping[str, str]) -> int:
@@ -79,27 +92,42 @@ def write_frame(key: str, envelope: Envelope[Any], body: bytes) -> bytes:
     Raises:
         EncodeError: a field is out of range.
     """
-    kind, epoch, sequence, after = envelope.kind, envelope.epoch, envelope.sequence, envelope.after
-    schema_version, meta = envelope.schema_version, envelope.meta
+    kind, sequence, after, meta = envelope.kind, envelope.sequence, envelope.after, envelope.meta
+    schema_version = envelope.schema_version
+    try:
+        start = _start(kind is _TOMBSTONE, envelope.epoch, schema_version)
+    except (InvalidVersionError, TypeError, OverflowError):
+        start = b""
     if not (
-        type(epoch) is int
-        and 0 <= epoch <= EPOCH_MAX
+        start
         and type(sequence) is int
         and 1 <= sequence <= SEQUENCE_MAX
         and (after is None or (type(after) is int and 0 <= after < sequence))
-        and _is_schema(schema_version)
         and (meta is NO_META or meta_fits(meta))
     ):
         raise EncodeError(_problem(envelope))
+    known, told = None if after == sequence - 1 else after, dict(meta) if meta else _NOTHING
+    covered: bytes = start + _packed((sequence, known, schema_version, body, told, _ANY_CRC))[1:-4]
+    return covered + crc32(covered, _key_seed(key)).to_bytes(4, "big")
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _start(tombstone: bool, epoch: int, schema_version: str) -> bytes:
+    """The frame up to its epoch; empty where that is out of range. Raises like `SchemaVersion.parse` for the schema version."""
+    _state_seed(schema_version)
+    if type(epoch) is not int or not 0 <= epoch <= EPOCH_MAX:
+        return b""
+    return bytes([0x90 + _FIELDS]) + _packed((FORMAT, int(tombstone), epoch))[1:]
+
+
+def _packed(fields: Fields) -> bytes:
     try:
         packer = _PACKERS.pop()
     except IndexError:
         packer = Packer(buf_size=16_384)
-    before = None if after == sequence - 1 else after
-    fields = (FORMAT, 1 if kind is _TOMBSTONE else 0, epoch, sequence, before, schema_version, body, dict(meta) if meta else {})
-    frame: bytes = _HEAD + packer.pack(fields)[1:] + _CRC
+    data: bytes = packer.pack(fields)
     _PACKERS.append(packer)
-    return frame + zlib.crc32(frame, _key_seed(key)).to_bytes(4, "big")
+    return data
 
 
 def read_frame(key: str, frame: bytes, decode: Callable[[bytes], Fields] | None) -> Envelope[EncodedBody | None]:
@@ -116,41 +144,35 @@ def read_frame(key: str, frame: bytes, decode: Callable[[bytes], Fields] | None)
     """
     if frame[0] != 0x90 + _FIELDS or frame[-5] != 0xCE:
         raise DecodeError(f"got something else than a frame, expected an array of {_FIELDS} fields")
-    _, kind, epoch, sequence, after, schema_version, body, meta, crc = _fields(frame) if decode is None else decode(frame)
+    if decode is None:
+        # The hook sees each array as it ends: one inside another is refused before more is allocated.
+        fields: Fields = unpackb(
+            frame, list_hook=_checked, max_array_len=_FIELDS, max_map_len=META_ENTRIES_MAX, max_ext_len=0
+        )
+    else:
+        fields = decode(frame)
+    _, kind, epoch, sequence, after, schema_version, body, meta, crc = fields
     if (after is not None and after >= sequence) or bool(body) is bool(kind) or (meta and not meta_fits(meta)):
         raise DecodeError("got a frame whose fields contradict each other, or whose meta is too large")
-    if zlib.crc32(frame[:-4], _key_seed(key)) != crc:
+    if crc32(frame[:-4], _key_seed(key)) != crc:
         raise DecodeError("got a frame with a wrong checksum: corrupt, or of another key")
-    checksum = zlib.crc32(body, _body_seed(kind, schema_version))
     if kind:
+        checksum = crc32(body, _tombstone_seed(schema_version))
         return Envelope(None, schema_version, sequence, epoch, after, _TOMBSTONE, meta or NO_META, checksum)
-    value = EncodedBody(body)
+    value, checksum = EncodedBody(body), crc32(body, _state_seed(schema_version))
     return Envelope(value, schema_version, sequence, epoch, after, _STATE, meta or NO_META, checksum, value)
 
 
-def _fields(frame: bytes) -> list[Any]:
-    # The hook sees each array as it ends: one inside another is refused before more is allocated.
-    fields: list[Any] = unpackb(
-        frame, list_hook=_checked, max_array_len=_FIELDS, max_map_len=META_ENTRIES_MAX, max_ext_len=0
-    )
-    return fields
-
-
 def _checked(fields: list[Any]) -> list[Any]:
-    format_, kind, epoch, sequence, after, schema_version, body, meta, _ = fields
+    format_, kind, epoch, sequence, after, _, _, _, _ = fields
     if type(format_) is not int or format_ != FORMAT:
         raise DecodeError(f"got a frame of an unknown format, expected format {FORMAT}")
     if (
-        type(kind) is int
-        and type(epoch) is int
-        and type(sequence) is int
-        and type(schema_version) is str
-        and type(body) is bytes
-        and type(meta) is dict
+        [*map(type, fields)] in _TYPES
         and 0 <= kind <= 1
         and 0 <= epoch <= EPOCH_MAX
         and 1 <= sequence <= SEQUENCE_MAX
-        and (after is None or (type(after) is int and after >= 0))
+        and (after is None or after >= 0)
     ):
         return fields
     raise DecodeError("got a frame with a field of a wrong type or out of range")
@@ -158,7 +180,7 @@ def _checked(fields: list[Any]) -> list[Any]:
 
 def _is_schema(schema_version: Any) -> bool:
     try:
-        _body_seed(0, schema_version)
+        _state_seed(schema_version)
     except (InvalidVersionError, TypeError):
         return False
     return True

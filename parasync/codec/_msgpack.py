@@ -55,7 +55,10 @@ class MsgpackCodec:
         UsageError: limits that contradict each other, or `fast=True` without msgspec.
     """
 
-    __slots__ = ("__weakref__", "_fast", "_frame_bytes_max", "_wall_clock", "body_bytes_max", "depth_max", "elements_max")
+    __slots__ = (
+        "__weakref__", "_begun", "_fast", "_fields", "_frame_bytes_max", "_wall_clock", "body_bytes_max", "depth_max",
+        "elements_max",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -83,7 +86,9 @@ class MsgpackCodec:
         self.depth_max: Final = depth_max
         self.elements_max: Final = elements_max
         self._fast: Final = is_available() if fast is None else fast
+        self._fields: Final = fast_fields() if self._fast else None
         self._wall_clock: Final = wall_clock
+        self._begun = 0
 
     @property
     def frame_bytes_max(self) -> int:
@@ -129,15 +134,18 @@ class MsgpackCodec:
         if not FRAME_BYTES_MIN <= len(frame) <= self._frame_bytes_max:
             raise DecodeError(f"got a frame of {len(frame)} bytes, expected {FRAME_BYTES_MIN} to {self._frame_bytes_max}")
         try:
-            envelope = read_frame(key, frame, fast_fields()) if self._fast else None
-        except Exception:  # noqa: BLE001  # the slow way finds the right error
+            envelope = read_frame(key, frame, self._fields)
+        except Exception:  # noqa: BLE001  # whatever it is, `_opened` raises the right error, which knows nothing of this one
             envelope = None
         if envelope is None:
             envelope = _opened(key, frame)
         if len(frame) > self.body_bytes_max and len(envelope.value or b"") > self.body_bytes_max:
             raise DecodeError(f"got a frame whose body is too long, expected at most {self.body_bytes_max} bytes")
-        if envelope.epoch >> _EPOCH_TIME_SHIFT > self._wall_clock() + EPOCH_AHEAD_MAX_S:
-            raise DecodeError("got a frame from an epoch that begins more than a day ahead; check the clocks of both machines")
+        # An epoch that was begun stays begun, so the clock is read once for each.
+        if envelope.epoch != self._begun:
+            if envelope.epoch >> _EPOCH_TIME_SHIFT > self._wall_clock() + EPOCH_AHEAD_MAX_S:
+                raise DecodeError("got a frame from an epoch that begins more than a day ahead; check the clocks")
+            self._begun = envelope.epoch
         return envelope
 
     def typed_encoder(self, type_: type[T]) -> Callable[[T], EncodedBody | None] | None:

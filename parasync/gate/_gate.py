@@ -130,8 +130,15 @@ class TypeGate(Generic[T]):
         plain, parse = codec.decode_body, self.parse_plain
         fast = codec.typed_decoder(self.type)
 
+        structure = self._structure
+
         def decode(body: bytes) -> T:
-            return parse(plain(body))
+            value = plain(body)
+            try:
+                return structure(value, None)  # type: ignore[no-any-return]
+            except FAILURES:
+                pass  # what follows says why
+            return parse(value)
 
         if fast is None:
             return decode
@@ -144,17 +151,28 @@ class TypeGate(Generic[T]):
 
     def encoder(self, codec: Codec) -> Callable[[T], EncodedBody]:
         """`encode` for one codec, with all that can be looked up beforehand."""
+        check, dump, encode_plain = self.check, self._dump, codec.encode_body
         fast = codec.typed_encoder(self.type)
-        if fast is None:
-            return lambda value: codec.encode_body(self.dump(value))
-        encode_fast = fast
 
         def encode(value: T) -> EncodedBody:
-            self.demand(value)
-            body = encode_fast(value)
-            return codec.encode_body(self.dump(value)) if body is None else body
+            if check(value):
+                try:
+                    plain = dump(value)
+                except FAILURES:
+                    pass  # what follows says why
+                else:
+                    return encode_plain(plain)
+            return encode_plain(self.dump(value))
 
-        return encode
+        if fast is None:
+            return encode
+        encode_fast = fast
+
+        def encode_quickly(value: T) -> EncodedBody:
+            body = encode_fast(value) if check(value) else None
+            return encode(value) if body is None else body
+
+        return encode_quickly
 
     def _refusal(self, value: object) -> ParseError:
         true = isinstance(self.type, type) and type(value) is self.type and type(value) is not dict

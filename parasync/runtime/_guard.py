@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 
 from parasync.errors import IndeterminateError, ParasyncError, StoreError
 from parasync.protocol import EncodedBody, Envelope, Version
-from parasync.stores import Draft, Outcome, Store, TopicState
+from parasync.stores import Draft, MemoryStore, Outcome, Store, TopicState
 
 
 class GuardedStore:
     """Passes all calls on; what is no error of parasync becomes a `StoreError`, or an `IndeterminateError` for a write."""
 
-    __slots__ = ("_store",)
+    __slots__ = ("_store", "write_now")
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # Of this very class only: what extends it may have a `write` of its own, which waits.
+        self.write_now = store.write_now if type(store) is MemoryStore else None
+        """`write` without waiting, of a store that never does; None for all others."""
 
     async def claim(self, topic: str, epoch: int) -> TopicState:
         """See `Store`."""
@@ -35,13 +38,8 @@ class GuardedStore:
 
     async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
         """See `Store`."""
-        # Spelled out, since a context manager would take as long as it takes to store in memory.
-        try:
+        with _as(IndeterminateError, "the write may have happened"):
             return await self._store.write(topic, epoch, draft)
-        except ParasyncError:
-            raise
-        except Exception as error:
-            raise _foreign(IndeterminateError, error, "the write may have happened") from error
 
     async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody | None]]]:
         """See `Store`."""

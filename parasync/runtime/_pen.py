@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from parasync.errors import FencedError, IndeterminateError, ParasyncError
 from parasync.protocol import Envelope, Version
+from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Office
-from parasync.stores import Draft, Outcome, Store
+from parasync.stores import Draft, Outcome
 from parasync.transports._protocol import SyncTransport
 
 logger: Final = logging.getLogger("parasync")
@@ -23,19 +24,41 @@ writer that loads many objects would keep the bus from sending them."""
 class Pen:
     """Writes drafts in the name of one authority; what is not stored is not published.
 
-    Several writes of one key may be under way. A store may finish the later one first; then the earlier one is not published
+    Where the store never waits, nothing comes between storing and publishing. With any other, several writes of one key may be
+    under way. A store may finish the later one first; then the earlier one is not published
     any more, and replicas that take that for a loss ask.
     """
 
-    def __init__(self, topic: str, transport: SyncTransport, store: Store, office: Office) -> None:
+    def __init__(self, topic: str, transport: SyncTransport, store: GuardedStore, office: Office) -> None:
         self._topic = topic
         self._transport = transport
         self._store = store
+        self._write_now = store.write_now
         self._office = office
         self._under_way: dict[str, int] = {}
         self._published: dict[str, Version] = {}
         self._repairs: set[asyncio.Task[None]] = set()
         self._writes = 0
+
+    def write_now(self, value: object, draft: Draft) -> Version | None:
+        """What `write` does, where it can be done without waiting; None where it cannot, and nothing was done.
+
+        Raises:
+            ParasyncError: what the store raises.
+        """
+        # Others that are under way may have to be published first.
+        if self._write_now is None or self._under_way or self._writes == WRITES_WITHOUT_PAUSE_MAX:
+            return None
+        self._writes += 1
+        try:
+            version, fresh = self._write_now(self._topic, self._office.epoch, draft)
+        except FencedError:
+            return None
+        if fresh:
+            self._send(value, draft, version, None)
+        else:
+            self._repair(draft.key)
+        return version
 
     async def write(self, value: object, draft: Draft) -> Version:
         """Store a draft, and publish it with its value.
@@ -43,9 +66,9 @@ class Pen:
         Raises:
             ParasyncError: what the store raises.
         """
-        self._writes += 1
-        if self._writes % WRITES_WITHOUT_PAUSE_MAX == 0:
+        if self._writes == WRITES_WITHOUT_PAUSE_MAX:
             await asyncio.sleep(0)
+            self._writes = 0
         key = draft.key
         under_way = self._under_way
         under_way[key] = under_way.get(key, 0) + 1
@@ -98,17 +121,12 @@ class Pen:
             # Each of the others may have a version between the one that was sent last and this one, and be sent never.
             known = last is not None and last.epoch == version.epoch
             after = last.sequence if last is not None and known else max(0, version.sequence - 1 - others)
-        envelope = Envelope(
-            value,
-            draft.schema_version,
-            version.sequence,
-            version.epoch,
-            after,
-            draft.kind,
-            draft.meta,
-            draft.checksum,
-            draft.body,
-        )
+        self._send(value, draft, version, after)
+
+    def _send(self, value: object, draft: Draft, version: Version, after: int | None) -> None:
+        epoch, sequence = version
+        schema_version, kind, meta, checksum = draft.schema_version, draft.kind, draft.meta, draft.checksum
+        envelope = Envelope(value, schema_version, sequence, epoch, after, kind, meta, checksum, draft.body)
         publish_stored(self._transport, draft.key, envelope)
 
     def _repair(self, key: str) -> None:

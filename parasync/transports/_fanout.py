@@ -145,7 +145,6 @@ class Fanout:
             self._postpone(thread, (targets, key, item))
             return
         turns[thread] = None
-        fatal = None
         try:
             fatal = _serve(targets, key, item)
             waiting = turns[thread]

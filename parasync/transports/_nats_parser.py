@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from nats.errors import ProtocolError
-from nats.protocol.parser import Parser
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from parasync.transports._fanout import report
 
@@ -41,11 +41,11 @@ class MessageParser(Parser):
         self._parts: list[bytes] = []
         self._bytes = 0
         self._needed = 0
-        super().__init__(client)  # type: ignore[no-untyped-call]
+        super().__init__(client)
 
     def reset(self) -> None:
         """Forget what came, since the rest of it will not."""
-        super().reset()  # type: ignore[no-untyped-call]
+        super().reset()
         self._keep(b"", 0)
 
     async def parse(self, data: bytes = b"") -> None:
@@ -74,8 +74,11 @@ class MessageParser(Parser):
                 headed = _number(fields.pop(-2)) if len(fields) > 3 else -1
             else:
                 position, line = end + 2, data[position : end + 2]
-                await super().parse(line)
-                if self.buf:
+                try:
+                    await super().parse(line)
+                except ValueError:
+                    raise ProtocolError from None
+                if self.buf or self.state != AWAITING_CONTROL_LINE:
                     raise ProtocolError
                 continue
             start = end + 2

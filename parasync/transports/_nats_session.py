@@ -14,7 +14,7 @@ import attrs
 from nats.errors import SlowConsumerError
 
 from parasync.codec import FRAME_OVERHEAD_BYTES_MAX, Codec
-from parasync.errors import ClosedError, ConnectError, EncodeError, ParasyncError, TransportError, UsageError
+from parasync.errors import ClosedError, ConnectError, ParasyncError, TransportError, UsageError
 from parasync.protocol import Envelope
 from parasync.transports._fanout import Fanout, Targets, report
 from parasync.transports._nats_asks import NatsAsks
@@ -89,23 +89,22 @@ class Session:
         self._subjects = subjects
         self._encode = codec.encode_frame
         self._outbox = outbox
+        self._put = outbox.publish
+        self._wake = self.wire.wake
         self._lines: dict[tuple[bool, str], Line] = {}
         self._denials: set[Denial] = set()
         # Subjects that the server did not let us subscribe to on this connection, in lower case.
         self._refusals: set[str] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._payload_bytes_max = 0
+        self.body_bytes_max = 0
+        """The largest body whose frame the present or last server takes, whatever its key and meta."""
         self._heads = lru_cache(KEYS_CACHED_MAX)(self._head)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._is_running: Callable[[], bool] = bool
         self.closed = False
         self._watching: asyncio.Task[None] | None = None
-
-    @property
-    def body_bytes_max(self) -> int:
-        """The largest body whose frame the present or last server takes, whatever its key and meta."""
-        return max(0, self._payload_bytes_max - FRAME_OVERHEAD_BYTES_MAX)
 
     async def start(self) -> None:
         """Connect.
@@ -167,13 +166,8 @@ class Session:
         # What `check` does, without asking the operating system for each message.
         if self.closed or get_ident() != self._thread or not self._is_running():
             self.check("publish")
-        head = self._heads(key)
-        envelope = self._outbox.mended(key, envelope)
-        frame = self._encode(key, envelope)
-        if len(frame) > self._payload_bytes_max:
-            raise EncodeError(f"got a frame of {len(frame)} bytes, expected at most {self._payload_bytes_max} on this bus")
-        self._outbox.publish(key, envelope, head, frame)
-        self.wire.wake()
+        self._put(key, envelope, self._heads(key), self._encode, self._payload_bytes_max)
+        self._wake()
 
     def listen(self, name: str, subscribe: Callable[..., Unsubscribe], *handlers: Any, topical: bool) -> Unsubscribe:
         """Subscribe handlers to a key or topic, and the bus with the first of them."""
@@ -217,6 +211,7 @@ class Session:
     def _connected(self, link: Link) -> None:
         again = self._payload_bytes_max > 0
         self._payload_bytes_max = link.payload_bytes_max
+        self.body_bytes_max = max(0, self._payload_bytes_max - FRAME_OVERHEAD_BYTES_MAX)
         self._refusals.clear()
         self.wire.attach(link)
         if again:

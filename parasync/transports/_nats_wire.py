@@ -131,7 +131,7 @@ class Wire:
         return True
 
     def wake(self) -> None:
-        """Send what was put into the outbox: at once after a pause, else together with all else of this turn of the event loop."""
+        """Send what was put into the outbox: at once after a pause, else with all else of this turn of the event loop."""
         if self._in_turn:
             return
         link = self.link

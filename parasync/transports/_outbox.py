@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, Final, TypeAlias
 
+from parasync.errors import EncodeError
 from parasync.protocol import Envelope
 
 OUTBOX_KEYS_MAX: Final = 65_536
@@ -15,9 +16,12 @@ OUTBOX_BYTES_MAX: Final = 64 * 1024 * 1024
 """The most bytes of frames that wait to be sent; beyond it the keys that waited longest are dropped and counted."""
 
 
+Encode: TypeAlias = Callable[[str, Envelope[Any]], bytes]
+"""Makes the frame of an envelope of a key."""
+
 _COMMAND_BYTES: Final = 64
-_Waiting: TypeAlias = tuple[int, int, int, bytes, bytes]
-"""One publish: its place in the order, its epoch and predecessor, the command up to the size, and the frame."""
+_Waiting: TypeAlias = tuple[int, int, int, int, bytes]
+"""One publish: its place in the order, its epoch and predecessor, the size of its frame, and the message in whole."""
 
 
 class Outbox:
@@ -42,41 +46,42 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._publishes) + len(self._commands)
 
-    def mended(self, key: str, envelope: Envelope[Any]) -> Envelope[Any]:
-        """The envelope, to follow what was sent last: a conflated one takes over `after` from the one that it will replace."""
-        waiting = self._publishes.get(key)
-        if waiting is None or waiting[1] != envelope.epoch or waiting[2] >= after_of(envelope):
-            return envelope
-        return Envelope(
-            envelope.value,
-            envelope.schema_version,
-            envelope.sequence,
-            envelope.epoch,
-            waiting[2],
-            envelope.kind,
-            envelope.meta,
-            envelope.checksum,
-            envelope.body,
-        )
+    def publish(self, key: str, envelope: Envelope[Any], head: bytes, encode: Encode, frame_bytes_max: int) -> None:
+        """Put an envelope at the end; one of the same key that still waits is gone, and hands its predecessor on.
 
-    def publish(self, key: str, envelope: Envelope[Any], head: bytes, frame: bytes) -> None:
-        """Put a message at the end; one of the same key that still waits is gone."""
+        Args:
+            key: of the object.
+            envelope: what to send.
+            head: the command up to the size.
+            encode: makes the frame.
+            frame_bytes_max: the largest frame that can be sent now.
+
+        Raises:
+            EncodeError: it cannot be encoded or is too large; nothing was changed.
+        """
         publishes = self._publishes
-        if key in publishes:
+        waiting = publishes.get(key)
+        after = envelope.sequence - 1 if envelope.after is None else envelope.after
+        if waiting is not None and waiting[1] == envelope.epoch and waiting[2] < after:
+            after = waiting[2]
+            envelope = following(envelope, after)
+        frame = encode(key, envelope)
+        size = len(frame)
+        if size > frame_bytes_max:
+            raise EncodeError(f"got a frame of {size} bytes, expected at most {frame_bytes_max} on this bus")
+        if waiting is not None:
             self.conflated += 1
-            self._bytes -= len(publishes.pop(key)[4])
-        after = envelope.after
-        publishes[key] = (
-            next(self._numbers), envelope.epoch, envelope.sequence - 1 if after is None else after, head, frame
-        )  # fmt: skip
-        self._bytes += len(frame)
+            self._bytes -= waiting[3]
+            del publishes[key]
+        publishes[key] = (next(self._numbers), envelope.epoch, after, size, b"%b%d\r\n%b\r\n" % (head, size, frame))
+        self._bytes += size
         if len(publishes) > self._keys_max or self._bytes > self._bytes_max:
             self._shrink()
 
     def _shrink(self) -> None:
         publishes = self._publishes
         while len(publishes) > self._keys_max or (self._bytes > self._bytes_max and len(publishes) > 1):
-            self._bytes -= len(publishes.popitem(last=False)[1][4])
+            self._bytes -= publishes.popitem(last=False)[1][3]
             self.dropped += 1
 
     def command(self, command: Any) -> None:
@@ -107,7 +112,13 @@ class Outbox:
         A frame over `payload_bytes_max` is dropped and counted: a server ends the connection of those who send one.
         """
         publishes, commands = self._publishes, self._commands
-        taken: list[Any] = []
+        if not commands and self._bytes <= size_bytes:
+            taken: list[Any] = [message for _, _, _, size, message in publishes.values() if size <= payload_bytes_max]
+            self.dropped += len(publishes) - len(taken)
+            publishes.clear()
+            self._bytes = 0
+            return taken
+        taken = []
         while size_bytes > 0 and (publishes or commands):
             if commands and (not publishes or commands[0][0] < next(iter(publishes.values()))[0]):
                 command = commands.popleft()[1]
@@ -116,17 +127,26 @@ class Outbox:
                 size_bytes -= size + _COMMAND_BYTES
                 taken.append(command)
                 continue
-            _, _, _, head, frame = publishes.popitem(last=False)[1]
-            size = len(frame)
+            _, _, _, size, message = publishes.popitem(last=False)[1]
             self._bytes -= size
-            size_bytes -= size + len(head)
+            size_bytes -= len(message)
             if size <= payload_bytes_max:
-                taken.append(b"%b%d\r\n%b\r\n" % (head, size, frame))
+                taken.append(message)
             else:
                 self.dropped += 1
         return taken
 
 
-def after_of(envelope: Envelope[Any]) -> int:
-    """The sequence that was sent before this envelope."""
-    return envelope.sequence - 1 if envelope.after is None else envelope.after
+def following(envelope: Envelope[Any], after: int) -> Envelope[Any]:
+    """The same envelope with another predecessor."""
+    return Envelope(
+        envelope.value,
+        envelope.schema_version,
+        envelope.sequence,
+        envelope.epoch,
+        after,
+        envelope.kind,
+        envelope.meta,
+        envelope.checksum,
+        envelope.body,
+    )

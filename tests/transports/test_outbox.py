@@ -11,15 +11,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from parasync import Envelope
-from parasync.transports._outbox import Outbox, after_of
+from parasync.errors import EncodeError
+from parasync.transports._outbox import Outbox
 
 PAYLOAD_MAX = 100
 
 
 def put(outbox: Outbox, key: str, envelope: Envelope[Any], size: int = 10) -> Envelope[Any]:
-    envelope = outbox.mended(key, envelope)
-    outbox.publish(key, envelope, b"PUB %b " % key.encode(), (b"%d" % envelope.sequence).ljust(size, b"."))
-    return envelope
+    """Publish; returns the envelope that was encoded."""
+    encoded: list[Envelope[Any]] = []
+
+    def encode(_: str, given: Envelope[Any]) -> bytes:
+        encoded.append(given)
+        return (b"%d" % given.sequence).ljust(size, b".")
+
+    outbox.publish(key, envelope, b"PUB %b " % key.encode(), encode, 1000)
+    return encoded[0]
 
 
 def state(sequence: int, epoch: int = 0, after: int | None = None) -> Envelope[Any]:
@@ -72,7 +79,7 @@ class OutboxMachine(RuleBasedStateMachine):
         entry = Entry(key, sequence, epoch, sequence - 1, size)
         self.oracle.publish(entry)
         mended = put(self.outbox, key, state(sequence, epoch), size)
-        assert after_of(mended) == entry.after
+        assert (sequence - 1 if mended.after is None else mended.after) == entry.after
 
     @rule()
     def command(self) -> None:
@@ -152,7 +159,8 @@ def test_a_conflated_envelope_keeps_everything_but_its_predecessor() -> None:
 def test_the_lower_predecessor_is_inherited_within_one_life(first: Envelope[Any], second: Envelope[Any], after: int) -> None:
     outbox = Outbox(10, 1000)
     put(outbox, "a", first)
-    assert after_of(put(outbox, "a", second)) == after
+    sent = put(outbox, "a", second)
+    assert (sent.sequence - 1 if sent.after is None else sent.after) == after
 
 
 def test_what_the_server_would_not_take_is_dropped_when_its_turn_comes() -> None:
@@ -161,6 +169,15 @@ def test_what_the_server_would_not_take_is_dropped_when_its_turn_comes() -> None
     put(outbox, "b", state(2), 50)
     assert outbox.take(1000, 50) == [b"PUB b 50\r\n2" + b"." * 49 + b"\r\n"]
     assert outbox.dropped == 1
+
+
+def test_what_is_too_large_now_is_refused_and_leaves_what_waits() -> None:
+    outbox = Outbox(10, 1000)
+    put(outbox, "a", state(1))
+    with pytest.raises(EncodeError, match="got a frame of 51 bytes, expected at most 50"):
+        outbox.publish("a", state(2), b"PUB a ", lambda _, __: b"." * 51, 50)
+    assert outbox.take(1000, 50) == [b"PUB a 10\r\n1.........\r\n"]
+    assert (outbox.conflated, outbox.dropped) == (0, 0)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 90)), max_size=30))
