@@ -261,7 +261,13 @@ class NatsTransport:
         await self._session.wire.flush(timeout_s)
 
     async def aclose(self) -> None:
-        """End all subscriptions at once, send what waits for up to `CLOSE_TIMEOUT_S`, end the background work, disconnect."""
+        """End all subscriptions at once, send what waits for up to `CLOSE_TIMEOUT_S`, end the background work, disconnect.
+
+        Raises:
+            UsageError: called in another loop than the one of this transport, and that one lives.
+        """
+        if self._session.outlives_its_loop():
+            return
         if self._closing is None:
             self._session.closed = True
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="close a NATS transport")
@@ -270,6 +276,8 @@ class NatsTransport:
     async def __aenter__(self) -> Self:
         if self._session.loop is not None:
             raise UsageError("got a second 'async with' on the same NatsTransport, expected a new one each time")
+        if self.closed:
+            raise ClosedError("got 'async with' on a closed transport, expected an open one")
         await self._session.start()
         return self
 
