@@ -108,25 +108,24 @@ class Session:
 
         Raises:
             ConnectError: no server took us.
-            ClosedError: the transport was closed meanwhile.
+            ClosedError: the transport was closed, before or meanwhile.
         """
+        self._check_open("'async with'")
         self.loop = asyncio.get_running_loop()
         self._thread, self._is_running = get_ident(), self.loop.is_running
         _sessions.add(self)
-        # Whoever closes the transport ends whatever this task is at the time.
         self._watching = self.loop.create_task(self._guard.start(), name="connect to a bus")
-        failure: BaseException | None = None
+        closed = ClosedError("the transport was closed while it was being connected")
         try:
             await self._watching
-        except BaseException as error:  # noqa: BLE001 -- it is raised below, when nothing is left of the connection
-            failure = error
-        if failure is not None or self.closed:
-            me, was_closed, self.closed = asyncio.current_task(), self.closed, True
-            closed = ClosedError("the transport was closed while it was being connected")
-            await self._end(closed)
-            if failure is None or (was_closed and isinstance(failure, asyncio.CancelledError) and not (me and me.cancelling())):
+            if self.closed:
                 raise closed
-            raise failure
+        except BaseException as error:
+            me, was_closed, self.closed = asyncio.current_task(), self.closed, True
+            await self._end(closed)
+            if was_closed and isinstance(error, asyncio.CancelledError) and not (me and me.cancelling()):
+                raise closed from None
+            raise
         self._watching = self.loop.create_task(self._guard.run(), name="watch a NATS connection")
         self._watching.add_done_callback(_report)
 
@@ -137,12 +136,15 @@ class Session:
             ClosedError: the transport was closed.
             UsageError: it is not connected yet, or connected in another loop.
         """
-        if self.closed:
-            raise ClosedError(f"got {what} on a closed transport, expected an open one")
+        self._check_open(what)
         if self.loop is None:
             raise UsageError(f"got {what} before the transport was connected, expected it inside 'async with'")
         if current_loop() is not self.loop:
             raise UsageError(f"got {what} from another thread or event loop, expected the one in which 'async with' connected")
+
+    def _check_open(self, what: str) -> None:
+        if self.closed:
+            raise ClosedError(f"got {what} on a closed transport, expected an open one")
 
     def outlives_its_loop(self) -> bool:
         """Whether the loop of this transport was closed; then the connection ended with it, and nothing can be said any more.
@@ -231,13 +233,10 @@ class Session:
             line = self._lines.pop((topical, name), None)
             if line is not None:
                 self.wire.shut(line)
-                self._forget(line.subject.lower(), (topical, name))
-
-    def _forget(self, subject: str, which: tuple[bool, str]) -> None:
-        others = self._of_subject[subject]
-        others.remove(which)
-        if not others:
-            del self._of_subject[subject]
+                others = self._of_subject[line.subject.lower()]
+                others.remove((topical, name))
+                if not others:
+                    del self._of_subject[line.subject.lower()]
 
     def _subscribers(self, name: str, topical: bool) -> Targets:
         return (self.fanout.topics if topical else self.fanout.keys).get(name, ())

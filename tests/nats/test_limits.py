@@ -9,7 +9,7 @@ import pytest
 from parasync import Pace, Topic, authority, synced
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport
-from tests.nats.kit import DEADLINE_S, eventually
+from tests.nats.kit import DEADLINE_S, Ear, envelope, eventually
 
 pytestmark = pytest.mark.nats
 
@@ -58,3 +58,23 @@ async def test_more_replicas_than_one_ask_can_carry_are_all_answered(server: Nat
             assert await replica.ready() == ident[:3]
         for replica in replicas:
             await replica.aclose()
+
+
+async def test_a_subscription_too_many_costs_itself_and_not_the_connection(
+    server: NatsServer, direct: bool | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.config = "max_subscriptions: 3"
+    server.restart()
+    ears = [Ear() for _ in range(8)]
+    async with NatsTransport(server.url, direct=direct, **QUICK) as bus:
+        for number, ear in enumerate(ears):
+            bus.subscribe(f"user:{number}", ear, ear.interrupted)
+        await bus.flush()
+        for number in range(8):
+            bus.publish(f"user:{number}", envelope(1))
+        await ears[2].until(lambda heard: heard)
+        await bus.flush()
+        assert [ear.heard for ear in ears] == [[1]] * 3 + [[]] * 5
+        assert (bus.stats.reconnects, bus.connected) == (0, True)
+        assert "maximum subscriptions exceeded" in str(bus.last_error)
+        assert caplog.text.count("takes no more subscriptions") == 1
