@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 import attrs
@@ -42,6 +43,8 @@ ANSWER_BYTES_MAX: Final = 900_000
 """The largest answer on a transport that tells no limit; what does not fit is asked for again."""
 OUTCOME_OVERHEAD_BYTES: Final = 1024
 """What an object may add to an answer beyond its body, its key and its `meta`."""
+LISTED_OVERHEAD_BYTES: Final = 32
+"""What an object may add to a page of a listing beyond its key."""
 
 
 class Desk:
@@ -61,7 +64,6 @@ class Desk:
         self._terms = terms
         self._transport = transport
         self._other = other
-        self._answer_bytes_max: int = getattr(transport, "body_bytes_max", ANSWER_BYTES_MAX)
         self._reissued = (0, 0)
         self.loading = False
         self.office = Office(topic, transport, store, terms, self.respond)
@@ -103,7 +105,7 @@ class Desk:
 
     def _outcomes(self, ask: Ask, stored: dict[str, Envelope[EncodedBody | None]], lost: frozenset[str]) -> tuple[Outcome, ...]:
         """One outcome for each entry, as many envelopes as fit."""
-        room_bytes = self._answer_bytes_max
+        limit_bytes = room_bytes = self._answer_bytes_max()
         outcomes: list[Outcome] = []
         for key, position in zip(ask.keys, ask.positions, strict=True):
             envelope = stored.get(key)
@@ -114,11 +116,19 @@ class Desk:
             elif position is not None and is_same(position, Position.of(envelope)):
                 outcomes.append(SAME)
             else:
-                size_bytes = len(envelope.value or b"") + len(key.encode()) + meta_bytes(envelope.meta) + OUTCOME_OVERHEAD_BYTES
-                fits = size_bytes <= room_bytes or room_bytes == self._answer_bytes_max
+                body_bytes = len(envelope.value or b"")
+                size_bytes = body_bytes + len(key.encode()) + meta_bytes(envelope.meta) + OUTCOME_OVERHEAD_BYTES
+                # One that no message takes, since the limit shrank, must not keep the others from their answers.
+                alone = room_bytes == limit_bytes and (body_bytes <= limit_bytes or not limit_bytes)
+                fits = size_bytes <= room_bytes or alone
                 room_bytes -= size_bytes if fits else 0
                 outcomes.append(envelope if fits else UNANSWERED)
         return tuple(outcomes)
+
+    def _answer_bytes_max(self) -> int:
+        # Asked each time: a bus that comes back may take less than before.
+        limit_bytes: int = getattr(self._transport, "body_bytes_max", ANSWER_BYTES_MAX)
+        return limit_bytes
 
     async def _repair(self, ask: Ask) -> None:
         """History was lost here, or a higher epoch was heard: see who serves, rise above it, write anew what was asked for."""
@@ -168,7 +178,9 @@ class Desk:
         prefix = f"{self._topic}:{request.prefix}" if request.prefix else self._topic
         limit = max(1, min(request.limit, PAGE_KEYS_MAX))
         page = await self._store.page(self._topic, prefix=prefix, after=request.after, limit=limit + 1)
-        found = page[:limit]
+        sizes = accumulate(len(key.encode()) + LISTED_OVERHEAD_BYTES for key, _ in page)
+        fitting = sum(size_bytes <= self._answer_bytes_max() for size_bytes in sizes)
+        found = page[: max(1, min(limit, fitting))]
         keys, versions = tuple(key for key, _ in found), tuple(version for _, version in found)
         return KeyPage(self.office.epoch, keys, versions, more=len(page) > len(found))
 

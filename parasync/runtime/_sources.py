@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from itertools import accumulate
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from parasync.errors import DecodeError, ParasyncError, RefusedError, TransportError, UsageError
 from parasync.protocol import (
@@ -16,6 +17,7 @@ from parasync.protocol import (
     SAME,
     SEQUENCE_MAX,
     TOMBSTONE_CHECKSUM,
+    UNANSWERED,
     Answer,
     Ask,
     Asked,
@@ -34,6 +36,11 @@ Refetch: TypeAlias = Callable[[], Envelope[Any] | Awaitable[Envelope[Any] | None
 """Returns the newest envelope of one object, or None if it does not exist. A plain function must not block."""
 
 Batch: TypeAlias = Sequence[tuple[Member[Any], Asked]]
+
+ASK_BYTES_MAX: Final = 900_000
+"""The largest ask on a transport that tells no limit; replicas whose positions do not fit are asked for next."""
+ENTRY_OVERHEAD_BYTES: Final = 32
+"""What a replica may add to an ask beyond its key."""
 
 
 class Fetched(NamedTuple):
@@ -77,16 +84,28 @@ class TopicSource:
         self._topic = topic
 
     async def fetch(self, batch: Batch, timeout_s: float) -> list[Fetched]:
-        """Ask; replicas of one key that stand at one position share an entry."""
-        ask, entries = _ask_of(batch)
+        """Ask; replicas of one key that stand at one position share an entry, and what does not fit is not answered."""
+        ask, entries = self._ask_of(batch)
         return _results(ask, entries, await self._transport.ask(self._topic, ask, timeout_s))
 
     def fetch_now(self, batch: Batch, timeout_s: float) -> list[Fetched]:
         """Ask from a thread without an event loop."""
         if not isinstance(self._transport, BlockingAsks):
             raise UsageError("this transport can ask in an event loop only")
-        ask, entries = _ask_of(batch)
+        ask, entries = self._ask_of(batch)
         return _results(ask, entries, self._transport.ask_blocking(self._topic, ask, timeout_s))
+
+    def _ask_of(self, batch: Batch) -> tuple[Ask, list[int]]:
+        """The ask, and the place of each replica in it; what does not fit into one message has a place behind its end."""
+        places: dict[tuple[str, object], int] = {}
+        entries = [places.setdefault((member.key, asked.position), len(places)) for member, asked in batch]
+        first = {entry: index for index, entry in reversed(list(enumerate(entries)))}
+        chosen = [batch[first[entry]] for entry in range(len(places))]
+        limit_bytes = getattr(self._transport, "body_bytes_max", ASK_BYTES_MAX)
+        sizes = accumulate(len(member.key.encode()) + ENTRY_OVERHEAD_BYTES for member, _ in chosen)
+        chosen = chosen[: max(1, sum(size_bytes <= limit_bytes for size_bytes in sizes))]
+        epoch = max(member.current_epoch for member, _ in batch)
+        return Ask(epoch, tuple(member.key for member, _ in chosen), tuple(asked.position for _, asked in chosen)), entries
 
 
 class RefetchSource:
@@ -126,18 +145,11 @@ def _as_failure() -> Iterator[None]:
         raise TransportError(f"refetch raised {type(error).__name__}") from error
 
 
-def _ask_of(batch: Batch) -> tuple[Ask, list[int]]:
-    places: dict[tuple[str, object], int] = {}
-    entries = [places.setdefault((member.key, asked.position), len(places)) for member, asked in batch]
-    first = {entry: index for index, entry in reversed(list(enumerate(entries)))}
-    chosen = [batch[first[entry]] for entry in range(len(places))]
-    epoch = max(member.current_epoch for member, _ in batch)
-    return Ask(epoch, tuple(member.key for member, _ in chosen), tuple(asked.position for _, asked in chosen)), entries
-
-
 def _results(ask: Ask, entries: Sequence[int], response: Response) -> list[Fetched]:
     if isinstance(response, Answer) and len(response.outcomes) == len(ask.keys):
-        return [Fetched(response.outcomes[entry], response.epoch, response.floor, response.history_epoch) for entry in entries]
+        about = response.epoch, response.floor, response.history_epoch
+        outcomes = response.outcomes
+        return [Fetched(outcomes[entry] if entry < len(outcomes) else UNANSWERED, *about) for entry in entries]
     if isinstance(response, Answer):
         raise DecodeError(f"got {len(response.outcomes)} outcomes, expected {len(ask.keys)}: one for each entry of the ask")
     reason = getattr(response, "reason", f"got a {type(response).__name__}, expected an Answer")

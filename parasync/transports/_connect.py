@@ -44,7 +44,9 @@ def connect(url: str, **options: Any) -> NatsTransport | InProcessTransport:
             return NatsTransport(url, **options)
     except TypeError:
         raise UsageError(f"got options that {url.partition('://')[0]}:// does not take: {', '.join(sorted(options))}") from None
-    raise UsageError(f"got a URL with the scheme {url.partition('://')[0][:20]!r}, {_EXPECTED}")
+    # What has no scheme may begin with a secret.
+    scheme, found, _ = url.partition("://")
+    raise UsageError(f"got a URL {f'with the scheme {scheme[:20]!r}' if found else 'without a scheme'}, {_EXPECTED}")
 
 
 def _in_process(name: str, **options: Any) -> InProcessTransport:

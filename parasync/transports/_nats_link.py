@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 from nats.aio.client import Client, RawCredentials
+from nats.errors import Error as NatsError
 
 from parasync.errors import ConnectError, UsageError
 from parasync.transports._nats_diagnosis import diagnosed
@@ -22,6 +25,8 @@ Credential: TypeAlias = str | Callable[[], str]
 DISCARD_TIMEOUT_S: Final = 1.0
 """How long an aborted client may take to end its tasks, in seconds; then it is left alone."""
 _NEVER_S: Final = 10**6
+_TOO_MANY: Final = "maximum subscriptions exceeded"
+_log: Final = logging.getLogger("parasync")
 
 
 @attrs.frozen(kw_only=True)
@@ -30,9 +35,9 @@ class LinkOptions:
 
     name: str | None
     user: Credential | None
-    password: Credential | None
-    token: Credential | None
-    nkey_seed: str | None = attrs.field()
+    password: Credential | None = attrs.field(repr=False)
+    token: Credential | None = attrs.field(repr=False)
+    nkey_seed: str | None = attrs.field(repr=False)
     creds: str | Path | None
     tls: ssl.SSLContext | None
     tls_hostname: str | None
@@ -42,7 +47,7 @@ class LinkOptions:
 
     @nkey_seed.validator
     def _check_seed(self, _: object, seed: str | None) -> None:
-        if seed is not None and not seed.startswith("SU"):
+        if seed is not None and not (isinstance(seed, str) and seed.startswith("SU")):
             raise UsageError("got an nkey_seed that is none of a user, expected a text that begins with SU")
 
     def arguments(self, address: Address) -> dict[str, Any]:
@@ -63,7 +68,30 @@ class LinkOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-class DirectClient(Client):
+class PatientClient(Client):
+    """Keeps a connection that the server keeps, and uses the TLS that a server offers where it demands none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encrypted_only = False
+        self._told = False
+
+    async def _process_err(self, err_msg: str) -> None:
+        if _TOO_MANY not in err_msg:
+            await super()._process_err(err_msg)
+            return
+        if not self._told:
+            self._told = True
+            _log.warning("the server takes no more subscriptions of this user: some objects are not heard live")
+        await self._error_cb(NatsError(f"nats: {_TOO_MANY}"))
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and self.encrypted_only and info.get("tls_available"):
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
+
+
+class DirectClient(PatientClient):
     """Hands each message to the sink of its subscription, without a queue, a task or a message object in between.
 
     A message that the client could not even represent, e.g. with a subject that is not UTF-8, so reaches its sink as well,
@@ -104,9 +132,10 @@ class Link:
     def __init__(self, address: Address, options: LinkOptions, direct: bool, noticed: Callable[[Exception], None]) -> None:
         self.address = address
         self.direct = direct
-        self.client = DirectClient() if direct else Client()
+        self.client = DirectClient() if direct else PatientClient()
         self.sinks: dict[int, Sink] = self.client.sinks if isinstance(self.client, DirectClient) else {}
-        self.socket = Socket(encrypted_only=address.secure or options.tls is not None or options.tls_handshake_first)
+        self.client.encrypted_only = address.secure or options.tls is not None or options.tls_handshake_first
+        self.socket = Socket(encrypted_only=self.client.encrypted_only)
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._pings: set[asyncio.Task[float]] = set()
         self._options = options
@@ -119,8 +148,12 @@ class Link:
 
     def discovered(self) -> list[Address]:
         """Other servers of the cluster that this one told about."""
-        found = self.client.discovered_servers
-        return [self.address.told(uri.hostname, uri.port) for uri in found if uri.hostname and uri.port]
+        found = []
+        for uri in self.client.discovered_servers:
+            with contextlib.suppress(ValueError):  # it says so of a port that is none
+                if uri.hostname and uri.port:
+                    found.append(self.address.told(uri.hostname, uri.port))
+        return found
 
     async def open(self) -> None:
         """Connect, encrypt and authenticate, within the time that the options allow.

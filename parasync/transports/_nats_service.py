@@ -136,7 +136,8 @@ class Service:
         link = self._wire.link
         if link is not None and len(data) > link.payload_bytes_max:
             return TransportError(f"the answer has {len(data)} bytes, and the server takes {link.payload_bytes_max}")
-        self._wire.publish(reply, data)
+        if not self._wire.publish(reply, data):
+            return TransportError("the answer could not be sent: the connection was lost, or too much waits")
         return response
 
     def _teller(self, verb: str) -> Callable[[bytes, bytes, bytes, bytes | None], None]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from threading import get_ident
 from typing import Any, Final
+from weakref import WeakSet
 
 import attrs
 from nats.errors import SlowConsumerError
@@ -18,10 +20,11 @@ from parasync.errors import ClosedError, ConnectError, ParasyncError, TransportE
 from parasync.protocol import Envelope
 from parasync.transports._fanout import Fanout, Targets, report
 from parasync.transports._nats_asks import NatsAsks
-from parasync.transports._nats_diagnosis import Denial, denial, diagnosed
+from parasync.transports._nats_diagnosis import denial, diagnosed
 from parasync.transports._nats_guard import Guard
 from parasync.transports._nats_link import DISCARD_TIMEOUT_S, Link, LinkOptions
 from parasync.transports._nats_receiver import KEYS_CACHED_MAX, Receiver
+from parasync.transports._nats_refusals import Refusals
 from parasync.transports._nats_socket import Address
 from parasync.transports._nats_wire import Line, Wire
 from parasync.transports._outbox import Outbox
@@ -29,14 +32,8 @@ from parasync.transports._protocol import Unsubscribe
 from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import current_loop
 
-DENIALS_MAX: Final = 1024
-"""How many missing permissions are logged; more are counted only as `last_error`."""
-
-REFUSED_RETRY_S: Final = 30.0
-"""How long after a refused subscription it is tried again, in seconds."""
-
-
 _log: Final = logging.getLogger("parasync")
+_sessions: Final[WeakSet[Session]] = WeakSet()
 
 
 @attrs.frozen
@@ -92,10 +89,9 @@ class Session:
         self._put = outbox.publish
         self._wake = self.wire.wake
         self._lines: dict[tuple[bool, str], Line] = {}
-        self._denials: set[Denial] = set()
-        # Subjects that the server did not let us subscribe to on this connection, in lower case.
-        self._refusals: set[str] = set()
-        self._retry: asyncio.TimerHandle | None = None
+        # Which of them a subject is, in lower case, as the client tells it; keys that differ in case only share an entry.
+        self._of_subject: dict[str, set[tuple[bool, str]]] = {}
+        self._refusals = Refusals(self.wire, self._interrupt_subject)
         self._payload_bytes_max = 0
         self.body_bytes_max = 0
         """The largest body whose frame the present or last server takes, whatever its key and meta."""
@@ -111,13 +107,23 @@ class Session:
 
         Raises:
             ConnectError: no server took us.
+            ClosedError: the transport was closed, before or meanwhile.
         """
+        self._check_open("'async with'")
         self.loop = asyncio.get_running_loop()
         self._thread, self._is_running = get_ident(), self.loop.is_running
+        _sessions.add(self)
+        self._watching = self.loop.create_task(self._guard.start(), name="connect to a bus")
+        closed = ClosedError("the transport was closed while it was being connected")
         try:
-            await self._guard.start()
-        except BaseException:
-            self.closed = True
+            await self._watching
+            if self.closed:
+                raise closed
+        except BaseException as error:
+            me, was_closed, self.closed = asyncio.current_task(), self.closed, True
+            await self._end(closed)
+            if was_closed and isinstance(error, asyncio.CancelledError) and not (me and me.cancelling()):
+                raise closed from None
             raise
         self._watching = self.loop.create_task(self._guard.run(), name="watch a NATS connection")
         self._watching.add_done_callback(_report)
@@ -129,12 +135,29 @@ class Session:
             ClosedError: the transport was closed.
             UsageError: it is not connected yet, or connected in another loop.
         """
-        if self.closed:
-            raise ClosedError(f"got {what} on a closed transport, expected an open one")
+        self._check_open(what)
         if self.loop is None:
             raise UsageError(f"got {what} before the transport was connected, expected it inside 'async with'")
         if current_loop() is not self.loop:
             raise UsageError(f"got {what} from another thread or event loop, expected the one in which 'async with' connected")
+
+    def _check_open(self, what: str) -> None:
+        if self.closed:
+            raise ClosedError(f"got {what} on a closed transport, expected an open one")
+
+    def outlives_its_loop(self) -> bool:
+        """Whether the loop of this transport was closed; then the connection ended with it, and nothing can be said any more.
+
+        Raises:
+            UsageError: that loop is another one than this, and lives.
+        """
+        if self.loop is None or self.loop is asyncio.get_running_loop():
+            return False
+        if not self.loop.is_closed():
+            raise UsageError("got aclose from another event loop, expected the one in which 'async with' connected")
+        self.closed = True
+        self.fanout.stop()
+        return True
 
     async def close(self, error: ParasyncError, flush_s: float) -> None:
         """Send what waits, for `flush_s` seconds at most, and end everything."""
@@ -153,8 +176,7 @@ class Session:
                 self._watching.cancel()
                 await asyncio.wait((self._watching,), timeout=2 * DISCARD_TIMEOUT_S)
         finally:
-            if self._retry is not None:
-                self._retry.cancel()
+            self._refusals.close()
             self.wire.detach()
             self.asks.fail(error)
             if len(self._outbox):
@@ -177,6 +199,7 @@ class Session:
         if (topical, name) not in self._lines:
             sink = self._receiver.topic_sink(name) if topical else self._receiver.key_sink(name)
             self._lines[topical, name] = self.wire.open(subject, sink)
+            self._of_subject.setdefault(subject.lower(), set()).add((topical, name))
         return unsubscribe
 
     def in_loop(self, function: Callable[..., None], *args: Any) -> None:
@@ -204,6 +227,10 @@ class Session:
             line = self._lines.pop((topical, name), None)
             if line is not None:
                 self.wire.shut(line)
+                others = self._of_subject[line.subject.lower()]
+                others.remove((topical, name))
+                if not others:
+                    del self._of_subject[line.subject.lower()]
 
     def _subscribers(self, name: str, topical: bool) -> Targets:
         return (self.fanout.topics if topical else self.fanout.keys).get(name, ())
@@ -212,7 +239,7 @@ class Session:
         again = self._payload_bytes_max > 0
         self._payload_bytes_max = link.payload_bytes_max
         self.body_bytes_max = max(0, self._payload_bytes_max - FRAME_OVERHEAD_BYTES_MAX)
-        self._refusals.clear()
+        self._refusals.connected()
         self.wire.attach(link)
         if again:
             self._reconnects += 1
@@ -236,43 +263,32 @@ class Session:
         elif isinstance(error, SlowConsumerError):
             self._overflowed(error)
         elif (denied := denial(error)) is not None:
-            self._refused(denied)
+            self.last_error = TransportError(str(denied))
+            self.asks.denied(denied)
+            self._refusals.denied(denied)
         else:
             self.last_error = TransportError(diagnosed(error))
-
-    def _refused(self, denied: Denial) -> None:
-        self.last_error = TransportError(str(denied))
-        self.asks.denied(denied)
-        if denied not in self._denials and len(self._denials) < DENIALS_MAX:
-            self._denials.add(denied)
-            _log.warning("%s", denied)
-        if not denied.publishing:
-            self._refusals.add(denied.subject)
-            if self._retry is None and self.loop is not None:
-                self._retry = self.loop.call_later(REFUSED_RETRY_S, self._subscribe_again)
-            self._interrupt_subject(denied.subject, str(denied))
-
-    def _subscribe_again(self) -> None:
-        # A server that grants a permission keeps the connection and says nothing.
-        self._retry = None
-        refusals, self._refusals = self._refusals, set()
-        for line in self.wire.lines:
-            if line.subject.lower() in refusals:
-                self.wire.again(line)
-        for subject in refusals:
-            self._interrupt_subject(subject, "subscribed again after a refusal")
 
     def _overflowed(self, error: SlowConsumerError) -> None:
         self.last_error = TransportError("messages were dropped because this process reads too slowly")
         self._interrupt_subject(error.sub.subject.lower(), "slow consumer")
 
     def _interrupt_subject(self, subject: str, reason: str) -> None:
-        for (topical, name), line in list(self._lines.items()):
-            if line.subject.lower() == subject:
-                self.fanout.deliver(self._subscribers(name, topical), None, reason)
+        for topical, name in sorted(self._of_subject.get(subject, ())):
+            self.fanout.deliver(self._subscribers(name, topical), None, reason)
 
 
 def _report(task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         report("the task", task.get_name(), error)
+
+
+def _forked() -> None:
+    # A child shares the socket: whatever it said there would be in the middle of what its parent says.
+    for session in _sessions:
+        session._thread = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -35,6 +35,9 @@ class Address(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    def __repr__(self) -> str:
+        return f"<Address {self.url}>"
+
     def told(self, host: str, port: int) -> Address:
         """Another server that this one told about: the same credentials, and the same name if it told a bare IP address."""
         name = None if _is_ip(self.host) or not _is_ip(host) else self.name or self.host
@@ -61,7 +64,9 @@ def parse_address(url: str) -> Address:
     except ValueError:
         raise ConnectError(f"got a URL that cannot be read, {expected}") from None
     if parts.scheme not in _SCHEMES:
-        raise ConnectError(f"got a URL with the scheme {parts.scheme[:20]!r}, {expected}")
+        # What has no scheme may begin with a secret.
+        found = f"with the scheme {parts.scheme[:20]!r}" if "://" in url else "without a scheme"
+        raise ConnectError(f"got a URL {found}, {expected}")
     if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConnectError(f"got a URL without a host or with a path, {expected}")
     user = None if parts.username is None else unquote(parts.username)

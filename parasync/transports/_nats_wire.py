@@ -17,6 +17,8 @@ from parasync.transports._outbox import Outbox
 
 BATCH_BYTES: Final = 64 * 1024
 """How much is written at a time, in bytes; then the network decides when to go on, and what waits meanwhile conflates."""
+VOID_COMMANDS_MAX: Final = 1024
+"""How many commands that lost their meaning may wait before they are swept out; a server may be away for long."""
 
 
 class Line:
@@ -54,6 +56,7 @@ class Wire:
         self._in_turn = False
         self._sending = False
         self._sender: asyncio.Task[None] | None = None
+        self._void = 0
         # The subscriptions of the client, where it receives by its callbacks.
         self._subscribed: dict[int, Any] = {}
 
@@ -96,6 +99,8 @@ class Wire:
         line.open = False
         if self._lines.pop(line.sid, None) is None:
             return
+        if line.waiting:
+            self._abandon()
         if self.link is not None:
             self.link.sinks.pop(line.sid, None)
             if not line.waiting:
@@ -154,11 +159,22 @@ class Wire:
                     sent: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
                     self._outbox.command(sent)
                     self.wake()
-                    link = await sent
+                    try:
+                        link = await sent
+                    finally:
+                        if sent.cancelled():
+                            self._abandon()
                     if await link.ping():
                         return
         except TimeoutError:
             raise AskTimeoutError(f"the server did not confirm what was published within {timeout_s:g} s", timeout_s) from None
+
+    def _abandon(self) -> None:
+        """A command that may still wait means nothing any more."""
+        self._void += 1
+        if self._void >= VOID_COMMANDS_MAX and 2 * self._void > len(self._outbox):
+            self._void = 0
+            self._outbox.prune(_is_void)
 
     def _end_turn(self) -> None:
         link = self.link
@@ -248,6 +264,10 @@ class Wire:
         subscription = self._subscribed.pop(sid, None)
         if subscription is not None:
             await subscription.unsubscribe()
+
+
+def _is_void(command: Any) -> bool:
+    return not command.open if type(command) is Line else isinstance(command, asyncio.Future) and command.done()
 
 
 def _callback(line: Line) -> Callable[[Msg], Any]:

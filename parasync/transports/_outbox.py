@@ -103,7 +103,11 @@ class Outbox:
 
     def discard(self, kind: type) -> None:
         """Forget the commands of a type; they meant something on a connection that is gone."""
-        self._commands = deque([entry for entry in self._commands if not isinstance(entry[1], kind)])
+        self.prune(lambda command: isinstance(command, kind))
+
+    def prune(self, void: Callable[[Any], bool]) -> None:
+        """Forget the commands of which this is true."""
+        self._commands = deque([entry for entry in self._commands if not void(entry[1])])
         self._command_bytes = sum(len(command) for _, command in self._commands if isinstance(command, bytes))
 
     def take(self, size_bytes: int, payload_bytes_max: int) -> list[Any]:

@@ -10,12 +10,12 @@ import attrs
 from parasync.errors import InvalidKeyError, UsageError
 from parasync.protocol import Key, check_topic, escape, parse_key, parse_pattern, unescape
 
-SUBJECT_CHARS_MAX: Final = 3800
-"""The longest subject that a `SubjectMap` may make; a server ends the connection of those who use longer ones."""
+SUBJECT_BYTES_MAX: Final = 3800
+"""The longest subject that a `SubjectMap` may make, in UTF-8; a server ends the connection of those who use longer ones."""
 PREFIX_CHARS_MAX: Final = 100
 """The longest prefix; with the longest key it stays far below the limit of a server's control line."""
 
-_SUBJECT: Final = re.compile(r"[^\s.*>\x00-\x20\x7f]+(?:\.[^\s.*>\x00-\x20\x7f]+)*")
+_SUBJECT: Final = re.compile(r"[^\s.*>\x00-\x20\x7f\ud800-\udfff]+(?:\.[^\s.*>\x00-\x20\x7f\ud800-\udfff]+)*")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 
 
@@ -140,6 +140,6 @@ def check_subject(subject: str) -> str:
     Raises:
         UsageError: it is too long, or has wildcards, white space, control characters or empty tokens.
     """
-    if len(subject) > SUBJECT_CHARS_MAX or not _SUBJECT.fullmatch(subject):
-        raise UsageError(f"got a subject that no server takes, expected at most {SUBJECT_CHARS_MAX} characters")
+    if not _SUBJECT.fullmatch(subject) or len(subject.encode()) > SUBJECT_BYTES_MAX:
+        raise UsageError(f"got a subject that no server takes, expected at most {SUBJECT_BYTES_MAX} bytes")
     return subject

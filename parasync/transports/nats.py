@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from asyncio import AbstractEventLoop
 from collections.abc import Coroutine, Sequence
@@ -82,13 +83,15 @@ class NatsTransport:
         reconnect_max_s: float = 5.0,
         direct: bool | None = None,
     ) -> None:
-        servers = [parse_address(each) for each in ([url] if isinstance(url, str) else url)]
+        several = isinstance(url, Sequence) and not isinstance(url, str)
+        servers = [parse_address(each) for each in (url if several else [url])]  # type: ignore[arg-type]
         options = LinkOptions(
             name=name, user=user, password=password, token=token, nkey_seed=nkey_seed, creds=creds,
             tls=tls, tls_hostname=tls_hostname, tls_handshake_first=tls_handshake_first,
             connect_timeout_s=connect_timeout_s, inbox_prefix=PrefixedSubjects(inbox_prefix).prefix,
         )  # fmt: skip
-        if not servers or min(outbox_keys_max, outbox_bytes_max, ping_interval_s, connect_timeout_s, reconnect_max_s) <= 0:
+        limits = outbox_keys_max, outbox_bytes_max, ping_interval_s, connect_timeout_s, reconnect_max_s
+        if not servers or not all(isinstance(limit, int | float) and 0 < limit < math.inf for limit in limits):
             raise UsageError("got no server, or a limit or time that is not above 0, expected a server and positive numbers")
         self._codec: Codec = MsgpackCodec() if codec is None else codec
         self._subjects: SubjectMap = PrefixedSubjects() if subjects is None else subjects
@@ -204,8 +207,8 @@ class NatsTransport:
         """
         check_topic(topic)
         self._session.check("serve")
-        service = Service(topic, responder, self._session.wire, self._subjects, self._codec, self._tasks)
-        return lambda: self._session.in_loop(service.close)
+        close = Service(topic, responder, self._session.wire, self._subjects, self._codec, self._tasks).close
+        return lambda: self._session.in_loop(close)
 
     def answer_probes(self, topic: str, responder: contract.ProbeResponder) -> Unsubscribe:
         """Answer probes for a topic, in the read loop of this transport.
@@ -217,9 +220,8 @@ class NatsTransport:
         """
         check_topic(topic)
         self._session.check("answer_probes")
-        wire = self._session.wire
-        line = ProbeDesk(topic, responder, wire, self._subjects, self._codec).open()
-        return lambda: self._session.in_loop(wire.shut, line)
+        line = ProbeDesk(topic, responder, self._session.wire, self._subjects, self._codec).open()
+        return lambda: self._session.in_loop(self._session.wire.shut, line)
 
     async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
         """Ask the authority of a topic. Fails at once where nobody serves it, or there is no connection now.
@@ -261,7 +263,13 @@ class NatsTransport:
         await self._session.wire.flush(timeout_s)
 
     async def aclose(self) -> None:
-        """End all subscriptions at once, send what waits for up to `CLOSE_TIMEOUT_S`, end the background work, disconnect."""
+        """End all subscriptions at once, send what waits for up to `CLOSE_TIMEOUT_S`, end the background work, disconnect.
+
+        Raises:
+            UsageError: called in another loop than the one of this transport, and that one lives.
+        """
+        if self._session.outlives_its_loop():
+            return
         if self._closing is None:
             self._session.closed = True
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="close a NATS transport")

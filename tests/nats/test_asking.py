@@ -256,7 +256,7 @@ async def test_subscribing_without_permission_interrupts_the_subscriber(server: 
 async def test_a_permission_that_is_granted_later_is_found(
     server: NatsServer, direct: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("parasync.transports._nats_session.REFUSED_RETRY_S", 0.05)
+    monkeypatch.setattr("parasync.transports._nats_refusals.REFUSED_RETRY_S", 0.05)
     server.config = permissions('subscribe: { deny: ["synced.user.>"] }')
     server.restart()
     ear = Ear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport
 from tests.nats.kit import (
     DEADLINE_S,
+    INFO,
     Certificates,
     Ear,
     Nkey,
@@ -182,6 +184,21 @@ async def test_a_server_that_lost_its_tls_learns_nothing_from_those_who_come_bac
             await round_trip(bus)
 
 
+async def test_a_server_that_offers_tls_without_demanding_it_is_spoken_to_in_tls_where_we_demand_it(
+    tmp_path: Path, direct: bool | None
+) -> None:
+    certificates = Certificates(tmp_path)
+    with NatsServer(certificates.server_config() + TOKEN + "\nallow_non_tls: true", monitor=True) as server:
+        secure = server.url.replace("nats://", "tls://")
+        for url in (secure, server.url):
+            async with NatsTransport(url, tls=certificates.client(), token="t0ken", direct=direct) as bus:
+                await round_trip(bus)
+                [client] = (await monitored(server, "connz"))["connections"]
+                assert client["tls_version"]
+        assert "not trusted" in await fails(secure, token="t0ken")
+        await works(server.url, token="t0ken")
+
+
 async def test_nobody_listens() -> None:
     text = await fails(f"nats://127.0.0.1:{free_port()}")
     assert "nobody listens there; start a NATS server, or check host and port" in text
@@ -212,14 +229,25 @@ async def test_what_answers_is_no_server_that_wants_us(greeting: bytes, hang_up:
     "url", ["", "nats://", "http://127.0.0.1", "nats://host:port", "nats://host:99999", "nats://host/path", "127.0.0.1:4222", 5]
 )
 def test_a_url_that_cannot_be_read(url: Any) -> None:
-    with pytest.raises(ConnectError, match=r"expected one like nats://127\.0\.0\.1:4222"):
-        NatsTransport([url])
+    for given in ([url], url):
+        with pytest.raises(ConnectError, match=r"expected one like nats://127\.0\.0\.1:4222"):
+            NatsTransport(given)
+
+
+def test_no_secret_is_in_what_a_debugger_shows() -> None:
+    bus = NatsTransport("nats://t0p-s3cret@127.0.0.1", password="s3cret", token="s3cret", nkey_seed="SUs3cret")
+    guard = bus._session._guard
+    assert "s3cret" not in repr([guard._options, guard._servers, bus])
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"outbox_keys_max": 0}, {"ping_interval_s": -1}, {"connect_timeout_s": 0}, {"inbox_prefix": "a b"}, {"inbox_prefix": ">"}],
-)
+    [
+        {"outbox_keys_max": 0}, {"ping_interval_s": -1}, {"connect_timeout_s": 0}, {"inbox_prefix": "a b"},
+        {"inbox_prefix": ">"}, {"ping_interval_s": float("nan")}, {"reconnect_max_s": float("inf")}, {"connect_timeout_s": "5"},
+        {"nkey_seed": 5},
+    ],
+)  # fmt: skip
 def test_options_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         NatsTransport("nats://127.0.0.1", **options)
@@ -273,6 +301,13 @@ async def test_servers_of_a_cluster_are_found_and_used() -> None:
             await bus.flush()
             other.publish("check:1", envelope(5))
             await ear.until(lambda heard: 5 in heard)
+
+
+async def test_what_a_server_tells_of_others_may_be_nonsense() -> None:
+    urls = ["h:99999", "h", "", ":4222", "h:x", "good:4222"]
+    greeting = json.dumps({**INFO, "connect_urls": urls}).encode()
+    async with fake_server(b"INFO " + greeting + b"\r\nPONG\r\n") as fake, NatsTransport(f"nats://{fake.address}") as bus:
+        assert [str(server) for server in bus._session._guard._servers] == [fake.address, "good:4222"]
 
 
 async def test_the_server_shows_the_name_of_the_connection() -> None:

@@ -304,7 +304,7 @@ async def test_a_map_whose_subjects_no_server_takes_is_refused(server: NatsServe
 
     async with NatsTransport(server.url, subjects=Wild()) as bus:
         await round_trip(bus, "plain")
-        for key in ("a.*", "a.>", "a b", "a\r\nPUB x 0\r\n", "a..b", "a.", "\x00", "*", "long"):
+        for key in ("a.*", "a.>", "a b", "a\r\nPUB x 0\r\n", "a..b", "a.", "\x00", "*", "long", "ü" * 1901, "\ud800"):
             with pytest.raises(UsageError, match="no server takes"):
                 bus.publish(key, envelope(1))
             with pytest.raises(UsageError, match="no server takes"):

@@ -107,6 +107,22 @@ async def test_what_rides_along_counts_as_well_for_what_fits() -> None:
         assert bodies((await answered(bus, *asked)).outcomes) == [1, UNANSWERED, UNANSWERED]
 
 
+@in_virtual_time
+async def test_a_limit_that_shrinks_holds_for_the_next_answer_and_what_no_message_takes_is_left_out() -> None:
+    class Shrinking(InProcessTransport):
+        body_bytes_max = 100_000
+
+    async with owning(bus=Shrinking()) as (bus, owner):
+        await owner.put("huge", "x" * 50_000)
+        for ident in "abc":
+            await owner.put(ident, "x" * 8_000)
+        bus.body_bytes_max = 10_000
+        asked = [(f"note:{ident}", None) for ident in ("huge", "a", "b", "c")]
+        assert bodies((await answered(bus, *asked)).outcomes) == [UNANSWERED, 1, UNANSWERED, UNANSWERED]
+        bus.body_bytes_max = 30_000
+        assert bodies((await answered(bus, *asked)).outcomes) == [UNANSWERED, 1, 1, 1]
+
+
 # What is there
 
 
@@ -139,6 +155,19 @@ async def test_no_page_is_larger_than_the_limit() -> None:
         page = await bus.ask("note", ListKeys(limit=10**9), 5.0)
         assert isinstance(page, KeyPage)
         assert (len(page.keys), page.more) == (PAGE_KEYS_MAX, True)
+
+
+@in_virtual_time
+async def test_no_page_is_larger_than_the_bus_takes() -> None:
+    class Tight(InProcessTransport):
+        body_bytes_max = 1_000
+
+    async with owning(bus=Tight()) as (bus, owner):
+        for number in range(5):
+            await owner.put(f"{number}{'k' * 400}", "x")
+        page = await bus.ask("note", ListKeys(), 5.0)
+        assert isinstance(page, KeyPage)
+        assert (len(page.keys), page.more) == (2, True)
 
 
 # Lost history

@@ -21,6 +21,7 @@ from parasync.protocol import (
     ABSENT_OBJECT,
     ASK_KEYS_MAX,
     SAME,
+    UNANSWERED,
     Answer,
     Ask,
     Asked,
@@ -77,6 +78,19 @@ async def test_replicas_at_the_same_place_share_an_entry_of_the_ask() -> None:
         assert (ask.keys, ask.positions) == ((KEY, KEY, "note:b"), (None, at(2).position, None))
         assert ask.epoch == 6, "the highest that anybody heard"
         assert found == [Fetched(outcomes[place], 7, Version(3, 4), 2) for place in (0, 1, 0, 2, 1)]
+
+
+@pytest.mark.parametrize(("limit_bytes", "asked"), [(1_000, 3), (10, 1), (10_000, 5)])
+async def test_an_ask_that_is_too_large_for_the_bus_asks_for_less(limit_bytes: int, asked: int) -> None:
+    class Tight(InProcessTransport):
+        body_bytes_max = limit_bytes
+
+    async with Tight() as bus:
+        asks = serving(bus, Answer(7, 0, 0.0, ABSENT, 2, (SAME,) * asked))
+        keys = [f"note:{number}{'k' * 250}" for number in range(5)]
+        found = await TopicSource(bus, "note").fetch([(member(key), at(1)) for key in keys], 1.0)
+        assert asks[0].keys == tuple(keys[:asked])
+        assert found == [Fetched(SAME if place < asked else UNANSWERED, 7, ABSENT, 2) for place in range(5)]
 
 
 async def test_an_answer_with_another_number_of_outcomes_is_none() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parasync import InProcessTransport, connect
-from parasync.errors import ConnectError, UsageError
+from parasync.errors import ConnectError, ParasyncError, UsageError
 from parasync.transports.nats import NatsTransport
 
 
@@ -68,3 +68,11 @@ def test_options_belong_to_the_first_who_uses_a_name() -> None:
     bus = connect("inproc://mine", codec=InProcessTransport().codec)
     with pytest.raises(UsageError, match="which exists already"):
         connect("inproc://mine", codec=bus.codec)
+
+
+@pytest.mark.parametrize("url", ["ada:s3cret@127.0.0.1:4222", "s3cret@127.0.0.1", "nats:/ada:s3cret@host", "s3cret:x@host"])
+@pytest.mark.parametrize("make", [connect, NatsTransport])
+def test_a_secret_in_a_url_without_a_scheme_is_not_repeated(make: Any, url: str) -> None:
+    with pytest.raises(ParasyncError, match=r"without a scheme|without a host") as caught:
+        make(url)
+    assert "s3cret" not in str(caught.value)
