@@ -46,6 +46,7 @@ class Pen:
         self._writes += 1
         if self._writes % WRITES_WITHOUT_PAUSE_MAX == 0:
             await asyncio.sleep(0)
+            self._office.check_serving()
         key = draft.key
         under_way = self._under_way
         under_way[key] = under_way.get(key, 0) + 1

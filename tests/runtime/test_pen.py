@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from parasync import InProcessTransport, MemoryStore, Status, Version, authority, synced
-from parasync.errors import EncodeError, FencedError, IdempotencyError, IndeterminateError, StoreError
+from parasync.errors import ClosedError, EncodeError, FencedError, IdempotencyError, IndeterminateError, StoreError
 from parasync.protocol import Probe
+from parasync.runtime._pen import WRITES_WITHOUT_PAUSE_MAX
 from parasync.stores import Draft, Outcome
 from tests.cancelling import sweep
 from tests.runtime.kit import KEY, NOTES, A, assert_nothing_left, pace, terms, turns
@@ -66,6 +67,23 @@ async def test_a_write_is_seen_by_everybody_when_it_returns() -> None:
         version = await owner.delete("a")
         assert (replica.version, replica.snapshot().deleted) == (version, True)
         assert replica.stats.gaps == 0
+
+
+@pytest.mark.parametrize("error", [FencedError, ClosedError])
+@in_virtual_time
+async def test_a_write_that_lets_others_go_first_looks_again_whether_it_may(error: type[Exception]) -> None:
+    async with writing() as (_, owner, replica):
+        for number in range(WRITES_WITHOUT_PAUSE_MAX - 1):
+            await owner.put("a", f"{number}")
+        pausing = asyncio.create_task(owner.put("a", "late"))
+        await asyncio.sleep(0)
+        if error is FencedError:
+            await owner._transport.probe(Probe("note", owner.epoch + (1 << 20), True, "somebody"), 1.0)  # type: ignore[attr-defined]
+        else:
+            await owner.aclose()
+        with pytest.raises(error):
+            await pausing
+        assert replica.value == f"{WRITES_WITHOUT_PAUSE_MAX - 2}"
 
 
 @pytest.mark.parametrize("error", [StoreError("down"), FencedError("fenced", 1 << 60)])
