@@ -149,17 +149,22 @@ class Topic(Generic[T]):
         def read(envelope: Envelope[Any]) -> T | None:
             if envelope.kind is _TOMBSTONE:
                 return None
-            value = envelope.value
-            if envelope.schema_version != current:
-                upcast = self._upcast(envelope.schema_version)
-                if upcast is not None:
-                    value = _converted(upcast, value, codec)
-            if type(value) is not EncodedBody:
-                return value if passes(value) else parse(value)
+            reason = ""
             try:
+                value = envelope.value
+                if envelope.schema_version != current:
+                    upcast = self._upcast(envelope.schema_version)
+                    if upcast is not None:
+                        value = _converted(upcast, value, codec)
+                if type(value) is not EncodedBody:
+                    return value if passes(value) else parse(value)
                 return decode(value)
+            except (SchemaSkewError, ParseError, KeyboardInterrupt, SystemExit):
+                raise
             except DecodeError as error:
                 reason = str(error)
+            except BaseException as error:  # noqa: BLE001  # the user's code may raise anything, and replicas must hear of it
+                reason = f"got a value on which the gate failed ({type(error).__name__})"
             raise ParseError(reason)
 
         return read

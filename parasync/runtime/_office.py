@@ -19,6 +19,7 @@ import attrs
 
 from parasync.errors import ClosedError, FencedError, ParasyncError, UsageError
 from parasync.protocol import Probe, ProbeReply, next_epoch
+from parasync.runtime._guard import ends_this_task
 from parasync.runtime._recovery import Clock, check_seconds, monotonic_s
 from parasync.stores import Store, TopicState
 from parasync.transports._protocol import AskTransport, Responder, SyncTransport, Unsubscribe
@@ -206,7 +207,10 @@ class Office:
             self._claimed.clear()
             try:
                 await self._look()
-            except Exception as error:  # noqa: BLE001  # stores and transports are written by others, and this task must live
+            except BaseException as error:
+                # Stores and transports are written by others, and this task must live.
+                if ends_this_task(error):
+                    raise
                 logger.warning("the authority of %r could not look for others: %s", self._topic, _named(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._terms.probe_interval_s * (0.75 + 0.5 * self._terms.random())):
@@ -254,6 +258,6 @@ class Office:
         return ProbeReply(known, serving=False) if known > probe.epoch else None
 
 
-def _named(error: Exception) -> str:
+def _named(error: BaseException) -> str:
     """What may be said of an error in a log: the texts of others may hold payload."""
     return str(error) if isinstance(error, ParasyncError) else type(error).__name__
