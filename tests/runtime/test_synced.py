@@ -247,6 +247,26 @@ async def test_calls_may_be_made_in_another_loop() -> None:
     assert_nothing_left(bus)
 
 
+@pytest.mark.parametrize("call", ["ready", "at_least", "changes"])
+async def test_who_waits_for_a_replica_that_was_made_without_a_loop_sees_its_transport_close(call: str) -> None:
+    bus = InProcessTransport()
+    replica = promptly(lambda: synced(A, bus))
+
+    async def changes() -> None:
+        async for _ in replica.changes():
+            raise AssertionError("nothing came")
+        raise ClosedError("as it should")
+
+    calls = {"ready": replica.ready, "at_least": lambda: replica.at_least(Version(0, 5)), "changes": changes}
+    waiting = asyncio.create_task(calls[call]())
+    await turns()
+    bus.close()
+    with pytest.raises(ClosedError):
+        await asyncio.wait_for(waiting, PATIENCE_S)
+    replica.close()
+    assert_nothing_left(bus)
+
+
 # at_least
 
 
