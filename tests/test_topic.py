@@ -116,10 +116,18 @@ def test_illegal_versions(version: Any) -> None:
         Topic("a", int, version=version)
 
 
-@pytest.mark.parametrize("upcasts", [{2: from_major_1}, {"1": from_major_1}, {True: from_major_1}, {1: "no function"}])
+@pytest.mark.parametrize(
+    "upcasts",
+    [{2: from_major_1}, {"1": from_major_1}, {True: from_major_1}, {1: "no function"}, {-1: from_major_1}, 5, [from_major_1]],
+)
 def test_illegal_upcasts(upcasts: Any) -> None:
     with pytest.raises(UsageError, match="upcast"):
         Topic("a", int, version="2.0", upcasts=upcasts)
+
+
+def test_a_parse_that_cannot_be_called() -> None:
+    with pytest.raises(UsageError, match="parse"):
+        Topic("a", int, parse=5)  # type: ignore[call-overload]
 
 
 def test_a_type_without_a_gate() -> None:

@@ -11,6 +11,7 @@ from typing import Final, Generic, Self, TypeAlias, TypeVar
 from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, body_checksum, meta_fits
 from parasync.errors import ClosedError, ConflictError, DeletedError, EncodeError, RefusedError, UsageError
 from parasync.protocol import NO_META, EncodedBody, Envelope, Kind, Put, Request, Response, Status, Version, Written, parse_key
+from parasync.runtime._checks import check_transport
 from parasync.runtime._desk import Desk
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Terms
@@ -45,7 +46,7 @@ class authority(Generic[T]):
         terms: times and limits.
 
     Raises:
-        UsageError: `topic` is no `Topic`, or the authority was entered before.
+        UsageError: `topic`, `transport` or `store` is none, or the authority was entered before.
         FencedError: on entering, others claimed the topic again and again.
         StoreError: on entering, the store did not do its part.
         TransportError: on entering, the bus did not do its part.
@@ -63,6 +64,9 @@ class authority(Generic[T]):
     ) -> None:
         if not isinstance(topic, Topic):
             raise UsageError(f"got a {type(topic).__name__}, expected a Topic")
+        check_transport(transport)
+        if store is not None and not isinstance(store, Store):
+            raise UsageError(f"got a {type(store).__name__} as store, expected one such as MemoryStore()")
         self._topic = topic
         self._transport = transport
         self._store: Store = GuardedStore(MemoryStore() if store is None else store)

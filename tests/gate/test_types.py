@@ -262,6 +262,7 @@ class Valued(enum.Enum):
         (WithInitVar, "InitVar b"),
         (Unresolved, "cannot be resolved"),
         (Valued, "Valued with a value of type type"),
+        (enum.Enum("Listed", {"A": ([1],)}), "Listed with a value of type tuple"),
         (set[list[int]], "can be hashed"),
         (set[Address], "can be hashed"),
         (dict[Point, int], "keys of a dict"),

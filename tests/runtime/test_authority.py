@@ -134,6 +134,10 @@ async def test_it_is_used_where_it_was_entered_while_it_is_entered() -> None:
         await owner.aclose()
     with pytest.raises(UsageError, match="Topic"):
         authority(str, bus)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="expected a transport"):
+        authority(NOTES, "nats://127.0.0.1")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="as store"):
+        authority(NOTES, bus, store={})  # type: ignore[arg-type]
 
 
 async def test_a_write_on_a_closed_transport_is_not_stored() -> None:

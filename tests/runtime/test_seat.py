@@ -319,6 +319,12 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
     assert_nothing_left(bus)
 
 
+@pytest.mark.parametrize("transport", [None, "nats://127.0.0.1", InProcessTransport, object()])
+def test_what_is_no_transport_is_refused(transport: Any) -> None:
+    with pytest.raises(UsageError, match="expected a transport"):
+        synced(A, transport)
+
+
 def test_the_age_of_a_proof_follows_the_pace() -> None:
     with synced(A, InProcessTransport(), pace=Pace(reconcile_interval_s=10.0, ask_timeout_s=3.0)) as replica:
         assert replica._member.stale_after_s == 18.0

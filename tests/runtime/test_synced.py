@@ -267,6 +267,15 @@ async def test_who_waits_for_a_replica_that_was_made_without_a_loop_sees_its_tra
     assert_nothing_left(bus)
 
 
+@pytest.mark.parametrize("seconds", ["1", float("nan"), b"", [1]])
+async def test_times_that_are_no_numbers_are_refused(seconds: Any) -> None:
+    with synced(A, InProcessTransport()) as replica:
+        calls = [lambda time: replica.at_least(Version(0, 5), time), replica.ready, replica.fresh, replica.when_idle]
+        for call in [*calls, lambda time: replica.fresh(timeout_s=time)]:
+            with pytest.raises(UsageError, match="number of seconds"):
+                await call(seconds)
+
+
 # at_least
 
 
