@@ -129,5 +129,6 @@ def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) 
     """Publish what is stored and therefore true; replicas that it does not reach learn of it when they ask."""
     try:
         transport.publish(key, envelope)
-    except ParasyncError as error:
-        logger.warning("a stored version of %r could not be published: %s", key, error)
+    except Exception as error:  # noqa: BLE001  # transports are written by others, and the write has happened
+        said = error if isinstance(error, ParasyncError) else type(error).__name__
+        logger.warning("a stored version of %r could not be published: %s", key, said)

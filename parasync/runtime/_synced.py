@@ -20,7 +20,7 @@ from parasync.errors import (
 )
 from parasync.protocol import Envelope, GapPolicy, Held, Kind, Version
 from parasync.runtime._cell import Cell
-from parasync.runtime._checks import check_wait
+from parasync.runtime._checks import check_kind, check_wait
 from parasync.runtime._readable import Readable
 from parasync.runtime._recovery import Pace
 from parasync.runtime._seat import Seat
@@ -83,6 +83,7 @@ class synced(Readable[T]):
             raise UsageError(f"got a {type(refetch).__name__} as refetch, expected a function that returns the newest envelope")
         if cell is not None and not (callable(getattr(cell, "get", None)) and callable(getattr(cell, "set", None))):
             raise UsageError(f"got a {type(cell).__name__} as cell, expected an object with get, peek and set")
+        check_kind("pace", pace, Pace, "Pace(ask_timeout_s=2.0)")
         pace = pace or Pace()
         if stale_after_s is None:
             stale_after_s = 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s

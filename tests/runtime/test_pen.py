@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -84,6 +85,20 @@ async def test_a_write_that_lets_others_go_first_looks_again_whether_it_may(erro
         with pytest.raises(error):
             await pausing
         assert replica.value == f"{WRITES_WITHOUT_PAUSE_MAX - 2}"
+
+
+@in_virtual_time
+async def test_a_transport_of_others_that_fails_does_not_hide_that_a_write_was_stored(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(InProcessTransport):
+        def publish(self, key: str, envelope: Any) -> None:
+            raise RuntimeError("secret")
+
+    async with Broken() as bus, authority(NOTES, bus, terms=terms()) as owner:
+        with caplog.at_level(logging.WARNING, "parasync"):
+            version = await owner.put("a", "text")
+        assert (await owner.get("a")).version == version
+        assert "could not be published: RuntimeError" in caplog.text
+        assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("error", [StoreError("down"), FencedError("fenced", 1 << 60)])

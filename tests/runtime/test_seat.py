@@ -307,7 +307,7 @@ async def test_a_transport_that_cannot_ask_takes_a_refetch() -> None:
     "options",
     [
         {"gap": "ignore"}, {"seed": "text"}, {"refetch": 7}, {"cell": object()}, {"stale_after_s": 0}, {"stale_after_s": "1"},
-        {"stale_after_s": float("nan")},
+        {"stale_after_s": float("nan")}, {"pace": 5.0},
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
