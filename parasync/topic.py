@@ -44,7 +44,8 @@ class Topic(Generic[T]):
     Raises:
         InvalidKeyError: an illegal name.
         InvalidVersionError: an illegal schema version.
-        UsageError: a part of the type cannot be carried, or `upcasts` has something else than other majors and functions.
+        UsageError: a part of the type cannot be carried, `parse` is no function, or `upcasts` has something else than other
+            majors and functions.
     """
 
     __slots__ = ("_encoders", "_gate", "_readers", "name", "parse", "schema", "type", "upcasts", "version")
@@ -95,13 +96,15 @@ class Topic(Generic[T]):
         self.type: Final = type_
         self.schema: Final = SchemaVersion.parse(version)
         self.version: Final = version
+        if not isinstance(upcasts, Mapping | None) or not (parse is None or callable(parse)):
+            raise UsageError("got upcasts that are no mapping, or a parse that is no function, expected functions")
         self.upcasts: Final[Mapping[int, Callable[[Any], Any]]] = MappingProxyType(dict(upcasts or {}))
         self.parse: Final = parse
         self._gate: Final = gate_for(type_, parse) if parse is not None else gate_for(type_)
         self._readers: Final[dict[Codec, Reader[T]]] = {}
         self._encoders: Final[dict[Codec, Callable[[Any], EncodedBody]]] = {}
         for major, upcast in self.upcasts.items():
-            if type(major) is not int or major == self.schema.major or not callable(upcast):
+            if type(major) is not int or major < 0 or major == self.schema.major or not callable(upcast):
                 raise UsageError(f"got an upcast from {major!r}, expected functions by major, other than {self.schema.major}")
 
     def __getitem__(self, ident: str) -> Ref[T]:
@@ -156,17 +159,22 @@ class Topic(Generic[T]):
         def read(envelope: Envelope[Any]) -> T | None:
             if envelope.kind is _TOMBSTONE:
                 return None
-            value = envelope.value
-            if envelope.schema_version != current:
-                upcast = self._upcast(envelope.schema_version)
-                if upcast is not None:
-                    value = _converted(upcast, value, codec)
-            if type(value) is not EncodedBody:
-                return value if passes(value) else parse(value)
+            reason = ""
             try:
+                value = envelope.value
+                if envelope.schema_version != current:
+                    upcast = self._upcast(envelope.schema_version)
+                    if upcast is not None:
+                        value = _converted(upcast, value, codec)
+                if type(value) is not EncodedBody:
+                    return value if passes(value) else parse(value)
                 return decode(value)
+            except (SchemaSkewError, ParseError, KeyboardInterrupt, SystemExit):
+                raise
             except DecodeError as error:
                 reason = str(error)
+            except BaseException as error:  # noqa: BLE001  # the user's code may raise anything, and replicas must hear of it
+                reason = f"got a value on which the gate failed ({type(error).__name__})"
             raise ParseError(reason)
 
         return read

@@ -116,10 +116,18 @@ def test_illegal_versions(version: Any) -> None:
         Topic("a", int, version=version)
 
 
-@pytest.mark.parametrize("upcasts", [{2: from_major_1}, {"1": from_major_1}, {True: from_major_1}, {1: "no function"}])
+@pytest.mark.parametrize(
+    "upcasts",
+    [{2: from_major_1}, {"1": from_major_1}, {True: from_major_1}, {1: "no function"}, {-1: from_major_1}, 5, [from_major_1]],
+)
 def test_illegal_upcasts(upcasts: Any) -> None:
     with pytest.raises(UsageError, match="upcast"):
         Topic("a", int, version="2.0", upcasts=upcasts)
+
+
+def test_a_parse_that_cannot_be_called() -> None:
+    with pytest.raises(UsageError, match="parse"):
+        Topic("a", int, parse=5)  # type: ignore[call-overload]
 
 
 def test_a_type_without_a_gate() -> None:
@@ -200,7 +208,9 @@ def test_whatever_is_wrong_with_a_value_is_a_parse_error(value: Any, version: st
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError(MARKER), KeyError(MARKER), RecursionError(), CancelledError(MARKER), ParseError(MARKER)], ids=repr
+    "error",
+    [ValueError(MARKER), KeyError(MARKER), RecursionError(), CancelledError(MARKER), ParseError(MARKER), BaseException(MARKER)],
+    ids=repr,
 )
 def test_whatever_users_code_raises_is_a_parse_error(error: BaseException) -> None:
     for topic, version in (
@@ -212,6 +222,13 @@ def test_whatever_users_code_raises_is_a_parse_error(error: BaseException) -> No
                 topic.reader(CODEC)(envelope(value, version))
             assert MARKER not in str(refusal.value)
             assert refusal.value.__context__ is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()], ids=repr)
+def test_what_must_end_the_program_is_no_refusal(error: BaseException) -> None:
+    read = Topic("t", int, version="2.0", parse=failing(error)).reader(CODEC)
+    with pytest.raises(type(error)):
+        read(envelope(5, "2.0"))
 
 
 @given(plain(2) | st.binary(), st.text())

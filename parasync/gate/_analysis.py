@@ -228,11 +228,19 @@ def _literal(type_: Any, values: tuple[object, ...]) -> Choice:
     return Choice(name_of(type_), values, plain)
 
 
+def _can_be_found(value: object) -> bool:
+    """Whether a reader finds the member with this value: not by NaN, nor by a tuple that holds a list."""
+    try:
+        return {value: True}.get(value) is True and bool(value == value)
+    except (TypeError, ArithmeticError):
+        return False
+
+
 def _enum(origin: type[enum.Enum]) -> Choice:
     members = tuple(origin)
     allowed = (*_SCALARS, *FORMS, type(None), tuple)
     for member in members:
-        if type(member.value) not in allowed or member.value.__hash__ is None:
+        if type(member.value) not in allowed or not _can_be_found(member.value):
             raise UsageError(f"got {origin.__name__} with a value of type {type(member.value).__name__}, expected plain values")
     plain = {(type(member.value), member.value): member for member in members}
     return Choice(origin.__name__, members, plain, enum=origin, flag=issubclass(origin, enum.Flag))

@@ -49,7 +49,9 @@ def same_value(held: Held[Any], envelope: Envelope[Any], value: object) -> bool:
         return held.kind is envelope.kind
     try:
         return bool(held.value is value or held.value == value)
-    except Exception:  # noqa: BLE001  # the comparison is the user's; one that fails cannot show a difference
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001  # the comparison is the user's; one that fails cannot show a difference
         return True
 
 

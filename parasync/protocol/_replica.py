@@ -227,7 +227,7 @@ class Replica(Generic[T]):
     def _is_gap(self, envelope: Envelope[Any]) -> bool:
         (epoch, sequence), _ = self._newest()
         after = envelope.sequence - 1 if envelope.after is None else envelope.after
-        return epoch == envelope.epoch and after > sequence
+        return (epoch == envelope.epoch or not sequence) and after > sequence  # what was never written is of no life
 
     def _proves(self, answered: Position, epoch: int) -> bool:
         newest = self._newest()

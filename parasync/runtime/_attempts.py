@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from asyncio import CancelledError
 from functools import partial
 from typing import Any
 
@@ -49,7 +48,9 @@ class Attempts:
         self._not_before_s = now_s + ASK_FLOOR_S
         try:
             (found,) = self._source.fetch_now([(member, asked)], timeout_s)
-        except (Exception, CancelledError) as error:  # noqa: BLE001  # transports and `refetch` are written by others
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # transports and `refetch` are written by others
             self._group.step(member, partial(failed, member, reason_of_failure(error, timeout_s)), None, "answer")
         else:
             judge(member, self._group, asked, found, now_s)

@@ -11,6 +11,7 @@ from typing import Final, Generic, Self, TypeAlias, TypeVar
 from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, body_checksum, meta_fits
 from parasync.errors import ClosedError, ConflictError, DeletedError, EncodeError, RefusedError, UsageError
 from parasync.protocol import NO_META, EncodedBody, Envelope, Kind, Put, Request, Response, Status, Version, Written, parse_key
+from parasync.runtime._checks import check_change, check_conditions, check_kind, check_transport
 from parasync.runtime._desk import Desk
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Terms
@@ -48,7 +49,7 @@ class authority(Generic[T]):
         terms: times and limits.
 
     Raises:
-        UsageError: `topic` is no `Topic`, or the authority was entered before.
+        UsageError: an argument is not of its type, or the authority was entered before.
         FencedError: on entering, others claimed the topic again and again.
         StoreError: on entering, the store did not do its part.
         TransportError: on entering, the bus did not do its part.
@@ -66,6 +67,11 @@ class authority(Generic[T]):
     ) -> None:
         if not isinstance(topic, Topic):
             raise UsageError(f"got a {type(topic).__name__}, expected a Topic")
+        check_transport(transport)
+        check_kind("store", store, Store, "MemoryStore()")
+        check_kind("terms", terms, Terms, "Terms(probe_interval_s=5.0)")
+        if not isinstance(remote_writes, bool) and not callable(remote_writes):
+            raise UsageError(f"got a {type(remote_writes).__name__} as remote_writes, expected True, False or a function")
         self._topic = topic
         self._transport = transport
         self._store = GuardedStore(MemoryStore() if store is None else store)
@@ -133,7 +139,7 @@ class authority(Generic[T]):
             StoreError: the store failed; nothing was written.
             ClosedError: the authority or the transport was closed.
             UsageError: called in another loop, or before the authority was entered; or `expected` is no version, or the
-                idempotency key no text.
+                idempotency key no text, or too long.
         """
         key = self._key(ident)
         self._check_usable()
@@ -195,6 +201,7 @@ class authority(Generic[T]):
             ConflictError: others wrote it `UPDATE_ATTEMPTS_MAX` times in a row.
             ParasyncError: as for `put` and `get`.
         """
+        check_change(change)
         for attempt in range(UPDATE_ATTEMPTS_MAX):
             current = await self.get(ident)
             value = change(current.value)  # type: ignore[arg-type]  # `get` raises where there is no value
@@ -264,10 +271,7 @@ class authority(Generic[T]):
         idempotency_key: str | None,
         meta: Mapping[str, str],
     ) -> Draft:
-        if expected is not None and not isinstance(expected, Version):
-            raise UsageError(f"got a {type(expected).__name__} as expected version, expected a Version")
-        if idempotency_key is not None and not isinstance(idempotency_key, str):
-            raise UsageError(f"got a {type(idempotency_key).__name__} as idempotency key, expected a text")
+        check_conditions(expected, idempotency_key)
         if meta and not (isinstance(meta, Mapping) and meta_fits(meta)):
             fitting = f"at most {META_ENTRIES_MAX} texts by name, {META_BYTES_MAX} bytes in all"
             raise EncodeError(f"got a meta that does not fit, expected {fitting}")

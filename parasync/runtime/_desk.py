@@ -137,15 +137,17 @@ class Desk:
             office.check_serving()
             # What was asked while this one waited for its turn may have repaired the same.
             plan = (await self._read(ask)).plan
+            above = [office.epoch if plan.rival is None else plan.rival]
             if plan.rival is not None:
                 replies = await office.probe(office.epoch, serving=False)
+                above += [reply.epoch for reply in replies]
                 rivals = [reply.epoch for reply in replies if reply.serving and reply.epoch > office.epoch]
                 if rivals:
                     office.fence(max(rivals))
-                    office.check_serving()
-                await office.claim(max([plan.rival, *(reply.epoch for reply in replies)]))
-            elif plan.new_epoch:
-                await office.claim(office.epoch)
+            # Who was fenced while it looked must not rise above the one that serves now.
+            office.check_serving()
+            if plan.rival is not None or plan.new_epoch:
+                await office.claim(max(above))
             found = await self._read(ask)
             reissue = self._allowed(found.plan.reissue)
             if reissue:

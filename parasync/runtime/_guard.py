@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 
@@ -58,9 +59,22 @@ def _as(kind: type[StoreError], consequence: str) -> Iterator[None]:
         yield
     except ParasyncError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if ends_this_task(error):
+            raise
         raise _foreign(kind, error, consequence) from error
 
 
-def _foreign(kind: type[StoreError], error: Exception, consequence: str) -> StoreError:
+def ends_this_task(error: BaseException) -> bool:
+    """Whether an exception is meant for the running task or the program, and not only says how what it awaited has failed.
+
+    Something else may have been cancelled: the connection of a store, or what a function of the user waited for.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+
+
+def _foreign(kind: type[StoreError], error: BaseException, consequence: str) -> StoreError:
     return kind(f"the store raised {type(error).__name__}, expected a StoreError: {consequence}")

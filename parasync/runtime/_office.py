@@ -17,8 +17,9 @@ from typing import Final
 
 import attrs
 
-from parasync.errors import FencedError, ParasyncError, UsageError
+from parasync.errors import ClosedError, FencedError, ParasyncError, UsageError
 from parasync.protocol import Probe, ProbeReply, next_epoch
+from parasync.runtime._guard import ends_this_task
 from parasync.runtime._recovery import Clock, check_seconds, monotonic_s
 from parasync.stores import Store, TopicState
 from parasync.transports._protocol import AskTransport, Responder, SyncTransport, Unsubscribe
@@ -87,6 +88,7 @@ class Office:
         self._claimed = asyncio.Event()
         self._heard = 0
         self._silent_since_s = 0.0
+        self._closed = False
         self.turn = asyncio.Lock()
         """Held while an epoch is claimed, or lost history is repaired."""
         self.epoch = 0
@@ -100,6 +102,7 @@ class Office:
             FencedError: others claimed higher epochs again and again.
             StoreError: the store did not do its part.
             TransportError: the bus did not do its part.
+            ClosedError: it was closed meanwhile.
         """
         async with self.turn:
             await self.claim(0)
@@ -108,7 +111,8 @@ class Office:
             self._task = self._bus.spawn(self._watch(), f"parasync-authority {self._topic}")
 
     async def close(self) -> None:
-        """Stop answering and watching; may be called again."""
+        """Stop answering and watching, for good; may be called again."""
+        self._closed = True
         self._stop()
         if self._stop_hearing is not None:
             self._stop_hearing()
@@ -134,12 +138,18 @@ class Office:
         """Raise unless this authority may write.
 
         Raises:
+            ClosedError: it was closed.
             FencedError: another authority took the topic over.
         """
+        self._check_open()
         if not self.serving:
             raise FencedError(
                 f"another authority took {self._topic!r} over: write there, or wait until this one may serve again", self._heard
             )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"the authority of {self._topic!r} was closed")
 
     def check_epoch(self, state: TopicState) -> None:
         """Raise, and stop serving, if the store says that another authority took over.
@@ -156,6 +166,7 @@ class Office:
 
         Raises:
             FencedError: others claimed higher epochs again and again.
+            ClosedError: the authority was closed meanwhile.
         """
         heard = max(above, self._heard)
         for attempt in range(CLAIMS_MAX):
@@ -172,6 +183,8 @@ class Office:
             except FencedError as error:
                 heard = max(heard, error.epoch or 0)
                 continue
+            # An answer that is being repaired outlives its authority, and must not make it serve again.
+            self._check_open()
             if self._heard > epoch:  # somebody announced himself meanwhile
                 heard = self._heard
                 continue
@@ -194,7 +207,10 @@ class Office:
             self._claimed.clear()
             try:
                 await self._look()
-            except Exception as error:  # noqa: BLE001  # stores and transports are written by others, and this task must live
+            except BaseException as error:
+                # Stores and transports are written by others, and this task must live.
+                if ends_this_task(error):
+                    raise
                 logger.warning("the authority of %r could not look for others: %s", self._topic, _named(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._terms.probe_interval_s * (0.75 + 0.5 * self._terms.random())):
@@ -242,6 +258,6 @@ class Office:
         return ProbeReply(known, serving=False) if known > probe.epoch else None
 
 
-def _named(error: Exception) -> str:
+def _named(error: BaseException) -> str:
     """What may be said of an error in a log: the texts of others may hold payload."""
     return str(error) if isinstance(error, ParasyncError) else type(error).__name__

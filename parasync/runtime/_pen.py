@@ -47,7 +47,7 @@ class Pen:
             ParasyncError: what the store raises.
         """
         # Others that are under way may have to be published first.
-        if self._write_now is None or self._under_way or self._writes == WRITES_WITHOUT_PAUSE_MAX:
+        if self._write_now is None or self._under_way or self._writes >= WRITES_WITHOUT_PAUSE_MAX:
             return None
         self._writes += 1
         try:
@@ -66,9 +66,11 @@ class Pen:
         Raises:
             ParasyncError: what the store raises.
         """
-        if self._writes == WRITES_WITHOUT_PAUSE_MAX:
-            await asyncio.sleep(0)
+        if self._writes >= WRITES_WITHOUT_PAUSE_MAX:
             self._writes = 0
+            await asyncio.sleep(0)
+            self._office.check_serving()
+        self._writes += 1
         key = draft.key
         under_way = self._under_way
         under_way[key] = under_way.get(key, 0) + 1
@@ -146,5 +148,6 @@ def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) 
     """Publish what is stored and therefore true; replicas that it does not reach learn of it when they ask."""
     try:
         transport.publish(key, envelope)
-    except ParasyncError as error:
-        logger.warning("a stored version of %r could not be published: %s", key, error)
+    except Exception as error:  # noqa: BLE001  # transports are written by others, and the write has happened
+        said = error if isinstance(error, ParasyncError) else type(error).__name__
+        logger.warning("a stored version of %r could not be published: %s", key, said)

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from parasync.errors import DeletedError, NotReadyError
 from parasync.protocol import Held, Kind, Status, Version, age_of, reason_of, status_of
 from parasync.runtime._cell import Cell
-from parasync.runtime._member import Member
+from parasync.runtime._member import Member, report
 from parasync.runtime._seat import Seat
 from parasync.runtime._views import ReplicaMeta, Snapshot, Stats
 from parasync.topic import Ref
@@ -30,7 +30,11 @@ class _Noted(Generic[T]):
     @property
     def held(self) -> Held[T] | None:
         """What the replica holds."""
-        self._cell.get()
+        try:
+            self._cell.get()
+        except BaseException as error:  # noqa: BLE001  # counted like all else that a cell raises
+            if fatal := report(self._member, error):
+                raise fatal from None
         return self._member.held
 
 

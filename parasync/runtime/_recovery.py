@@ -26,6 +26,7 @@ from parasync.errors import UsageError
 from parasync.protocol import Asked, Backoff, Unanswered
 from parasync.runtime._bell import Bell
 from parasync.runtime._group import Group
+from parasync.runtime._guard import ends_this_task
 from parasync.runtime._judging import failed, judge, reason_of_failure
 from parasync.runtime._member import Member
 from parasync.runtime._sources import Batch, Fetched, Source
@@ -216,11 +217,10 @@ class Recovery:
         try:
             async with asyncio.timeout(self._pace.ask_timeout_s):
                 fetched = await self._source.fetch(batch, self._pace.ask_timeout_s)
-        except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is None or task.cancelling():
+        except BaseException as error:
+            # Transports and `refetch` are written by others, and this task must live.
+            if ends_this_task(error):
                 raise
-            self._fail(members, reason_of_failure(error, self._pace.ask_timeout_s))
-        except Exception as error:  # noqa: BLE001  # transports are written by others, and this task must live
             self._fail(members, reason_of_failure(error, self._pace.ask_timeout_s))
         else:
             self._backoff.reset()

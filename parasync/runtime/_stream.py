@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 import attrs
 
 from parasync.errors import UsageError
-from parasync.protocol import Held, Version
+from parasync.protocol import ABSENT, Held, Version
 from parasync.runtime._bell import Bell, current_loop
 from parasync.runtime._group import Group
 from parasync.runtime._member import Member
@@ -113,7 +113,8 @@ class Changes(Generic[T]):
             unlisten, held = self._group.listen(self._member, push)
             self._stop = (unlisten, self._group.watch(self._member, push))
             base, self._base = (self._base if self._since is None else None), None
-            if held is not None and not _says_the_same(base, held):
+            never_was = base is None and held is not None and held.version == ABSENT
+            if held is not None and not never_was and not _says_the_same(base, held):
                 self._take(change_between(base, held, "since"))
 
     def _detach(self) -> None:

@@ -20,6 +20,7 @@ from parasync.errors import (
 )
 from parasync.protocol import Envelope, GapPolicy, Held, Kind, Version
 from parasync.runtime._cell import Cell
+from parasync.runtime._checks import check_kind, check_wait
 from parasync.runtime._readable import Readable
 from parasync.runtime._recovery import Pace
 from parasync.runtime._seat import Seat
@@ -82,6 +83,7 @@ class synced(Readable[T]):
             raise UsageError(f"got a {type(refetch).__name__} as refetch, expected a function that returns the newest envelope")
         if cell is not None and not (callable(getattr(cell, "get", None)) and callable(getattr(cell, "set", None))):
             raise UsageError(f"got a {type(cell).__name__} as cell, expected an object with get, peek and set")
+        check_kind("pace", pace, Pace, "Pace(ask_timeout_s=2.0)")
         pace = pace or Pace()
         if stale_after_s is None:
             stale_after_s = 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s
@@ -129,6 +131,7 @@ class synced(Readable[T]):
         Raises:
             AskTimeoutError: no value came in time; `reason` tells why.
             ClosedError: the replica or its transport was closed.
+            UsageError: `timeout_s` is no number.
         """
         return (await self._until(self._showing, timeout_s, "a first value")).value
 
@@ -141,8 +144,10 @@ class synced(Readable[T]):
             ParseError: the newest version cannot be read.
             DeletedError: the object was deleted, or never existed.
             ClosedError: the replica or its transport was closed.
-            UsageError: the replica was made without an event loop, so that nobody would ask while this waits.
+            UsageError: the replica was made without an event loop, so that nobody would ask while this waits; or a time is no
+                number.
         """
+        check_wait("max_stale_s", max_stale_s)
         self._check_open()
         if self.age_s > max_stale_s or self._member.provisional:
             number = self._demand("a read demands a fresh value")
@@ -159,7 +164,7 @@ class synced(Readable[T]):
             AskTimeoutError: the version did not come within `timeout_s` seconds.
             DeletedError: the object is gone in the version that came.
             ClosedError: the replica or its transport was closed.
-            UsageError: `version` is not a version.
+            UsageError: `version` is not a version, or `timeout_s` no number.
         """
         _check_version(version)
         if self._at(version) is None:
@@ -177,6 +182,7 @@ class synced(Readable[T]):
         Raises:
             AskTimeoutError: it did not become idle within `timeout_s` seconds; `reason` tells why.
             ClosedError: the replica or its transport was closed.
+            UsageError: `timeout_s` is no number.
         """
         await self._until(lambda: not self._member.need_open and self._member.turn is None, timeout_s, "idleness")
 
@@ -248,6 +254,8 @@ class synced(Readable[T]):
 
     async def _until(self, done: Callable[[], R | None], timeout_s: float | None, what: str) -> R:
         """What the function returns as soon as that is true."""
+        if timeout_s is not None:
+            check_wait("timeout_s", timeout_s)
         if found := done():
             return found
         try:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias, cast
 
 import attrs
 
-from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError
+from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError, UsageError
 from parasync.protocol import ABSENT, EncodedBody, Envelope, Kind, Version, next_version
 from parasync.stores._protocol import Draft, Outcome, TopicState
 
@@ -31,12 +31,19 @@ class MemoryStore:
 
     Args:
         idempotency_window_s: how long an idempotency key is remembered, in seconds, above 0.
-        idempotency_keys_max: how many of them a topic remembers; the oldest are forgotten first.
+        idempotency_keys_max: how many of them a topic remembers, above 0; the oldest are forgotten first.
+
+    Raises:
+        UsageError: a limit is no number, or not above 0.
     """
 
     def __init__(
         self, *, idempotency_window_s: float = IDEMPOTENCY_WINDOW_S, idempotency_keys_max: int = IDEMPOTENCY_KEYS_MAX
     ) -> None:
+        if not isinstance(idempotency_window_s, int | float) or not idempotency_window_s > 0:
+            raise UsageError(f"got idempotency_window_s={idempotency_window_s!r}, expected a number of seconds above 0")
+        if not isinstance(idempotency_keys_max, int) or idempotency_keys_max < 1:
+            raise UsageError(f"got idempotency_keys_max={idempotency_keys_max!r}, expected an int above 0")
         self._window_s = idempotency_window_s
         self._keys_max = idempotency_keys_max
         self._topics: dict[str, _Topic] = {}

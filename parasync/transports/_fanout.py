@@ -157,15 +157,19 @@ class Fanout:
             raise fatal
 
     def stop(self) -> None:
-        """End all subscriptions at once and for good; later calls raise `ClosedError`."""
+        """End all subscriptions at once and for good, and tell them; later calls raise `ClosedError`."""
         with self._lock:
             self._stopped = True
             everyone = [sub for table in (self.keys, self.topics) for targets in table.values() for sub in targets]
             self.keys.clear()
             self.topics.clear()
             self.routes = {}
+        told = [Subscription(sub.name, _nobody, sub.interrupted, sub.topical) for sub in everyone]
         for sub in everyone:
             sub.handler = sub.interrupted = None
+        fatal = _serve(tuple(told), None, "the transport was closed")
+        if fatal is not None:
+            raise fatal
 
     def _postpone(self, thread: int, turn: _Turn) -> None:
         waiting = self._turns[thread]
@@ -225,6 +229,10 @@ class Fanout:
         else:
             self.routes.pop(sub.name, None)
         return targets
+
+
+def _nobody(*_: object) -> None:
+    """Stands for a handler that is not called any more."""
 
 
 def _serve(targets: Targets, key: str | None, item: Any) -> BaseException | None:

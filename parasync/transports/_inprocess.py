@@ -97,7 +97,7 @@ class InProcessTransport:
         Args:
             key: the full key.
             handler: a plain function that takes the envelope and does not block.
-            interrupted: never called here, since nothing is ever lost.
+            interrupted: called when the transport is closed, and never before, since nothing is ever lost.
 
         Raises:
             InvalidKeyError: the key does not follow the grammar.
@@ -187,9 +187,12 @@ class InProcessTransport:
     def close(self) -> None:
         """End all subscriptions and serving at once and cancel the background work, without waiting for it. Idempotent."""
         self._closed = True
-        self._fanout.stop()
+        # First, so that who is told by the fan-out finds nobody to ask any more.
         self._asks.close()
-        self._tasks.cancel()
+        try:
+            self._fanout.stop()
+        finally:
+            self._tasks.cancel()
 
     async def aclose(self) -> None:
         """Like `close`, and wait until the background work has ended."""

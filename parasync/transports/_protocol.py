@@ -10,7 +10,8 @@ A transport retains nothing, validates nothing and dedupes nothing. What `SyncTr
    finish. The same handler subscribed twice is two subscriptions, and each ends alone.
 5. A handler that raises, `CancelledError` included, is reported and skipped; the others are served.
 6. `key_count()` is the number of keys with a live subscriber.
-7. `interrupted(reason)` is called in order with the envelopes whenever some may have been lost or could not be decoded.
+7. `interrupted(reason)` is called in order with the envelopes whenever some may have been lost or could not be decoded, and
+   once more when the transport is closed.
 8. `subscribe_topic` delivers all objects of a topic in one order.
 """
 

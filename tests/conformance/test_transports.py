@@ -342,12 +342,18 @@ async def test_what_is_published_is_seen_before_publish_returns_where_nothing_is
 
 async def test_a_closed_transport_refuses_everything_and_delivers_nothing(ends: Ends) -> None:
     bus = ends.reader
-    unsubscribe = bus.subscribe(KEY, ends.note("closed"))
+    told: list[str] = []
+    unsubscribe = bus.subscribe(KEY, ends.note("closed"), told.append)
+    bus.subscribe(KEY, print, lambda reason: 1 / 0)  # type: ignore[arg-type, return-value]
+    bus.subscribe_topic("topic", print, told.append)
+    bus.subscribe(KEY, print, told.append)()
     stop = bus.serve("topic", lambda request: asyncio.sleep(0, Written(Version(1, 1))))
     await ends.settle()
+    told.clear()
     await bus.aclose()
     await bus.aclose()
     assert bus.closed
+    assert told == ["the transport was closed"] * 2
     for call in (
         lambda: bus.publish(KEY, envelope(1)),
         lambda: bus.subscribe(KEY, print),

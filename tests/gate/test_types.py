@@ -7,6 +7,7 @@ import enum
 import re
 from collections.abc import Callable, Iterator, MutableMapping, MutableSequence, MutableSet
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import (
     Annotated,
@@ -262,6 +263,9 @@ class Valued(enum.Enum):
         (WithInitVar, "InitVar b"),
         (Unresolved, "cannot be resolved"),
         (Valued, "Valued with a value of type type"),
+        (enum.Enum("Listed", {"A": ([1],)}), "Listed with a value of type tuple"),
+        (enum.Enum("Unequal", {"A": float("nan")}), "Unequal with a value of type float"),
+        (enum.Enum("Signalling", {"A": Decimal("sNaN")}), "Signalling with a value of type Decimal"),
         (set[list[int]], "can be hashed"),
         (set[Address], "can be hashed"),
         (dict[Point, int], "keys of a dict"),

@@ -198,6 +198,13 @@ MUTANTS: Final = (
     Mutant(
         Replica,
         "_is_gap",
+        "the loss of the first version is seen",
+        " or not sequence",
+        "",
+    ),
+    Mutant(
+        Replica,
+        "_is_gap",
         "what follows is no gap",
         "after > sequence",
         "after >= sequence",

@@ -100,7 +100,7 @@ class Oracle:
     def follow(self, word: Word, after: int) -> None:
         """Does it follow what is known, and what follows from that?"""
         (epoch, _), known = word.place, self.known()
-        if known is not None and known.place[0] == epoch and after > known.place[1]:
+        if known is not None and after > known.place[1] and (known.place[0] == epoch or known.place[1] == 0):
             self.counts["gaps"] += 1
             if not self.counts_gaps_only:
                 self.doubt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import Any
 
 import pytest
@@ -25,8 +26,11 @@ class Counting:
 class Moody:
     """A value whose comparison fails."""
 
+    def __init__(self, mood: BaseException) -> None:
+        self.mood = mood
+
     def __eq__(self, other: object) -> bool:
-        raise RuntimeError("no comparison today")
+        raise self.mood
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -113,10 +117,19 @@ def test_encoded_bodies_without_checksums_cannot_be_compared() -> None:
     assert counting.count == 0
 
 
-def test_a_comparison_that_fails_shows_no_difference() -> None:
+@pytest.mark.parametrize("mood", [RuntimeError("no comparison today"), CancelledError(), BaseException()])
+def test_a_comparison_that_fails_shows_no_difference(mood: BaseException) -> None:
     replica: Replica[Moody] = Replica(lambda envelope: envelope.value, lossless=True, askable=False)
-    replica.live_received(Envelope(Moody(), "1.0", 7), Moody())
-    assert prepare_reading(replica, Envelope(Moody(), "1.0", 7)) is UNREAD
+    replica.live_received(Envelope(Moody(mood), "1.0", 7), Moody(mood))
+    assert prepare_reading(replica, Envelope(Moody(mood), "1.0", 7)) is UNREAD
+
+
+def test_a_comparison_may_end_the_program() -> None:
+    mood = KeyboardInterrupt()
+    replica: Replica[Moody] = Replica(lambda envelope: envelope.value, lossless=True, askable=False)
+    replica.live_received(Envelope(Moody(mood), "1.0", 7), Moody(mood))
+    with pytest.raises(KeyboardInterrupt):
+        prepare_reading(replica, Envelope(Moody(mood), "1.0", 7))
 
 
 def test_a_value_that_is_not_equal_to_itself_is_the_same_all_the_same() -> None:

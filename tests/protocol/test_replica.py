@@ -119,6 +119,24 @@ def test_neither_the_first_envelope_nor_another_life_makes_a_gap() -> None:
     assert (replica.gaps, replica.resets) == (0, 1)
 
 
+@pytest.mark.parametrize(("sequence", "after", "gaps"), [(1, None, 0), (3, 0, 0), (2, None, 1), (3, 1, 1)])
+def test_who_knows_that_an_object_never_was_notices_that_its_first_version_was_lost(
+    sequence: int, after: int | None, gaps: int
+) -> None:
+    replica = a_replica()
+    answer(replica, ABSENT_OBJECT, epoch=2)
+    assert live(replica, state(f"2.{sequence}", after=after))
+    assert replica.gaps == gaps
+    assert asks(replica) == bool(gaps)
+
+
+def test_an_object_that_was_deleted_in_another_life_may_come_back_at_any_sequence() -> None:
+    replica = a_replica()
+    answer(replica, ABSENT_OBJECT, floor=Version(2, 9), epoch=3)
+    live(replica, state("3.12"))
+    assert (replica.gaps, replica.resets) == (0, 1)
+
+
 def test_an_answer_may_jump() -> None:
     replica = proven_at("2.7")
     answer(replica, state("2.20"))

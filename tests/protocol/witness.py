@@ -117,7 +117,7 @@ class Witness:
         if before is not None and contradict(before, envelope) and watched.is_ok():
             raise Violation(f"P6: {watched.key} says OK at {before.version}, and has heard a contradiction")
         held = self._moved(watched, by_answer=False)
-        if held is not None and before is not None and held.epoch == before.epoch:
+        if held is not None and before is not None and (held.epoch == before.epoch or before.version == ABSENT):
             self._check_gap(watched, before, held)
         watched.gaps = watched.replica.gaps
         self._note(watched, envelope)

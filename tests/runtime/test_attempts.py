@@ -91,7 +91,7 @@ def test_it_asks_on_get_after_a_failure_but_not_too_soon() -> None:
         assert source.calls == 3
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError(), MemoryError(), StopAsyncIteration()])
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), MemoryError(), StopAsyncIteration(), BaseException()])
 def test_whatever_a_refetch_raises_is_a_failure(error: BaseException) -> None:
     with asking(error, envelope(4)) as (_, _, clock, replica):
         assert replica.stats.refetch_failures == 1

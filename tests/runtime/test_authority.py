@@ -25,6 +25,7 @@ from parasync.errors import (
 from parasync.protocol import Ask, EncodedBody, Put, Refusal, Written
 from parasync.runtime._pen import WRITES_WITHOUT_PAUSE_MAX
 from parasync.stores import Draft, Outcome
+from parasync.transports._wire import IDEMPOTENCY_CHARS_MAX
 from tests.cancelling import sweep
 from tests.runtime.kit import NOTES, A, assert_nothing_left, pace, promptly, terms, turns, versions
 from tests.virtual_time import in_virtual_time, passing
@@ -82,6 +83,10 @@ async def raises_nothing_stored(store: MemoryStore, error: type[Exception], call
 @in_virtual_time
 async def test_what_is_wrong_with_a_write_is_said_before_anything_is_stored() -> None:
     store = MemoryStore()
+
+    async def later(text: str) -> str:
+        return text
+
     async with owning(store=store) as (owner, bus):
         version = await owner.put("a", "first")
         heard: list[Any] = []
@@ -102,6 +107,10 @@ async def test_what_is_wrong_with_a_write_is_said_before_anything_is_stored() ->
             (DeletedError, owner.get("b")),
             (DeletedError, owner.update("b", lambda text: text)),
             (UsageError, owner.put("a", "x", expected="1.1")),  # type: ignore[arg-type]
+            (UsageError, owner.put("a", "x", idempotency_key=5)),  # type: ignore[arg-type]
+            (UsageError, owner.put("a", "x", idempotency_key="k" * (IDEMPOTENCY_CHARS_MAX + 1))),
+            (UsageError, owner.update("a", "text")),  # type: ignore[arg-type]
+            (UsageError, owner.update("a", later)),  # type: ignore[arg-type]
         ]:
             await raises_nothing_stored(store, error, call)
         assert heard == []
@@ -135,6 +144,14 @@ async def test_it_is_used_where_it_was_entered_while_it_is_entered() -> None:
         await owner.aclose()
     with pytest.raises(UsageError, match="Topic"):
         authority(str, bus)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="expected a transport"):
+        authority(NOTES, "nats://127.0.0.1")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="as store"):
+        authority(NOTES, bus, store={})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="as terms"):
+        authority(NOTES, bus, terms=5.0)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="as remote_writes"):
+        authority(NOTES, bus, remote_writes="yes")  # type: ignore[arg-type]
 
 
 async def test_a_write_on_a_closed_transport_is_not_stored() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from parasync import ABSENT, Envelope, InProcessTransport, Kind, MemoryStore, Version, authority, synced
-from parasync.errors import ConflictError, FencedError, StoreError
+from parasync.errors import ConflictError, FencedError, NoAuthorityError, StoreError
 from parasync.protocol import (
     ABSENT_OBJECT,
     PAGE_KEYS_MAX,
@@ -24,6 +24,7 @@ from parasync.protocol import (
     KeyPage,
     ListKeys,
     Position,
+    Probe,
     Refusal,
 )
 from parasync.stores import Draft, Outcome, TopicState
@@ -240,10 +241,13 @@ class Slow(MemoryStore):
         self.claimed: list[int] = []
         self.between: Any = None
         self.read_gate: asyncio.Event | None = None
+        self.claim_gate: asyncio.Event | None = None
 
     async def claim(self, topic: str, epoch: int) -> TopicState:
         self.claimed.append(epoch)
         await asyncio.sleep(0)
+        if self.claim_gate is not None:
+            await self.claim_gate.wait()
         return await super().claim(topic, epoch)
 
     async def read(self, topic: str, keys: Sequence[str]) -> Any:
@@ -348,6 +352,48 @@ async def test_one_that_was_replaced_learns_it_from_who_asks() -> None:
             with pytest.raises(FencedError):
                 await old._desk.respond(Ask(new.epoch, (KEY,), (None,)))
             assert not old.serving
+
+
+@pytest.mark.parametrize("how", ["above its own", "of a rival"])
+@in_virtual_time
+async def test_one_that_is_fenced_while_it_repairs_does_not_rise_above_who_serves(how: str) -> None:
+    store = Slow()
+    async with owning(store) as (bus, owner):
+        await owner.put("a", "text")
+        await turns()
+        lost = Position(Version(owner.epoch + (how == "of a rival"), 9), 99)
+        async with owner._office.turn:
+            asking = asyncio.create_task(bus.ask("note", Ask(lost.version.epoch, (KEY,), (lost,)), 5.0))
+            await turns()
+            gate = store.read_gate = asyncio.Event()
+        await turns()
+        serves = owner.epoch + (1 << 20)
+        await bus.probe(Probe("note", serves, True, "somebody"), 1.0)
+        gate.set()
+        refusal = await asking
+        assert isinstance(refusal, Refusal)
+        assert refusal.error == "FencedError"
+        assert (owner.serving, owner.epoch < serves) == (False, True)
+
+
+@in_virtual_time
+async def test_one_that_is_closed_while_it_repairs_does_not_serve_again() -> None:
+    store = Slow()
+    async with owning(store) as (bus, owner):
+        await owner.put("a", "text")
+        await turns()
+        store.claim_gate = asyncio.Event()
+        lost = Position(Version(owner.epoch, 9), 99)
+        asking = asyncio.create_task(bus.ask("note", Ask(0, (KEY,), (lost,)), 5.0))
+        await turns()
+        await owner.aclose()
+        store.claim_gate.set()
+        refusal = await asking
+        assert isinstance(refusal, Refusal)
+        assert refusal.error == "ClosedError"
+        assert not owner.serving
+        with pytest.raises(NoAuthorityError):
+            await bus.ask("note", Ask(0, (KEY,), (None,)), 5.0)
 
 
 @in_virtual_time

@@ -46,7 +46,7 @@ async def test_what_works_is_passed_on() -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_the_errors_of_others_become_errors_of_the_store(name: str) -> None:
-    for error in (OSError("secret"), KeyError("secret"), TimeoutError()):
+    for error in (OSError("secret"), KeyError("secret"), TimeoutError(), asyncio.CancelledError("secret"), BaseException()):
         with pytest.raises(StoreError, match=f"the store raised {type(error).__name__}") as caught:
             await CALLS[name](GuardedStore(Failing(error)))  # type: ignore[arg-type]
         assert "secret" not in str(caught.value)
@@ -55,7 +55,23 @@ async def test_the_errors_of_others_become_errors_of_the_store(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("error", [ConflictError("mine"), asyncio.CancelledError(), KeyboardInterrupt()])
+async def test_who_is_cancelled_hears_that(name: str) -> None:
+    class Hanging:
+        def __getattr__(self, name: str) -> Any:
+            return hang
+
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    calling = asyncio.ensure_future(CALLS[name](GuardedStore(Hanging())))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    calling.cancel()
+    await asyncio.wait([calling])
+    assert calling.cancelled()
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("error", [ConflictError("mine"), KeyboardInterrupt()])
 async def test_all_else_comes_through_as_it_is(name: str, error: BaseException) -> None:
     caught = None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from parasync import InProcessTransport, MemoryStore, Status, Version, authority, synced
-from parasync.errors import EncodeError, FencedError, IdempotencyError, IndeterminateError, StoreError
+from parasync.errors import ClosedError, EncodeError, FencedError, IdempotencyError, IndeterminateError, StoreError
 from parasync.protocol import Probe
+from parasync.runtime._pen import WRITES_WITHOUT_PAUSE_MAX
 from parasync.stores import Draft, Outcome
 from tests.cancelling import sweep
 from tests.runtime.kit import KEY, NOTES, A, assert_nothing_left, pace, terms, turns
@@ -66,6 +68,37 @@ async def test_a_write_is_seen_by_everybody_when_it_returns() -> None:
         version = await owner.delete("a")
         assert (replica.version, replica.snapshot().deleted) == (version, True)
         assert replica.stats.gaps == 0
+
+
+@pytest.mark.parametrize("error", [FencedError, ClosedError])
+@in_virtual_time
+async def test_a_write_that_lets_others_go_first_looks_again_whether_it_may(error: type[Exception]) -> None:
+    async with writing() as (_, owner, replica):
+        for number in range(WRITES_WITHOUT_PAUSE_MAX - 1):
+            await owner.put("a", f"{number}")
+        pausing = asyncio.create_task(owner.put("a", "late"))
+        await asyncio.sleep(0)
+        if error is FencedError:
+            await owner._transport.probe(Probe("note", owner.epoch + (1 << 20), True, "somebody"), 1.0)  # type: ignore[attr-defined]
+        else:
+            await owner.aclose()
+        with pytest.raises(error):
+            await pausing
+        assert replica.value == f"{WRITES_WITHOUT_PAUSE_MAX - 2}"
+
+
+@in_virtual_time
+async def test_a_transport_of_others_that_fails_does_not_hide_that_a_write_was_stored(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(InProcessTransport):
+        def publish(self, key: str, envelope: Any) -> None:
+            raise RuntimeError("secret")
+
+    async with Broken() as bus, authority(NOTES, bus, terms=terms()) as owner:
+        with caplog.at_level(logging.WARNING, "parasync"):
+            version = await owner.put("a", "text")
+        assert (await owner.get("a")).version == version
+        assert "could not be published: RuntimeError" in caplog.text
+        assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("error", [StoreError("down"), FencedError("fenced", 1 << 60)])

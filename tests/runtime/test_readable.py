@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from asyncio import CancelledError
 from collections.abc import Callable
 
 import pytest
@@ -56,6 +57,26 @@ def test_a_closed_replica_shows_what_it_last_held() -> None:
     replica = synced(A, InProcessTransport(), seed=envelope(1))
     replica.close()
     assert (replica.value, replica.status, replica.reason) == ("0.1", Status.CLOSED, "closed")
+
+
+@pytest.mark.parametrize("error", [AttributeError("secret"), CancelledError(), BaseException()])
+def test_a_cell_that_raises_when_it_is_read_hides_no_value(error: BaseException) -> None:
+    class Moody:
+        def get(self) -> str | None:
+            raise error
+
+        def peek(self) -> str | None:
+            return None
+
+        def set(self, value: str | None, /) -> None: ...
+
+    bus = InProcessTransport()
+    with synced(A, bus, cell=Moody()) as replica:
+        with pytest.raises(NotReadyError):
+            replica.get()
+        bus.publish(KEY, envelope(1))
+        assert replica.value == "0.1"
+        assert replica.stats.handler_errors == 2
 
 
 @in_virtual_time

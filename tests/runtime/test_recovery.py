@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parasync import Envelope, InProcessTransport, Pace, Status, Version, authority, synced
+from parasync import Envelope, InProcessTransport, Pace, Status, Topic, Version, authority, synced
 from parasync.errors import AskTimeoutError, ClosedError, NoAuthorityError, StoreError, UsageError
 from parasync.protocol import ASK_KEYS_MAX, SAME, UNANSWERED, Ask, Request, Response
 from parasync.runtime._recovery import ASK_FLOOR_S, JITTER_MAX_S, monotonic_s
@@ -191,7 +191,9 @@ async def test_an_answer_that_takes_too_long_is_named_as_the_reason() -> None:
         author.gate.set()
 
 
-@pytest.mark.parametrize("error", [OSError("secret"), RuntimeError("secret"), asyncio.CancelledError(), TimeoutError()])
+@pytest.mark.parametrize(
+    "error", [OSError("secret"), RuntimeError("secret"), asyncio.CancelledError(), TimeoutError(), BaseException("secret")]
+)
 @in_virtual_time
 async def test_a_transport_that_raises_anything_is_asked_again(error: BaseException) -> None:
     class Broken(LossyTransport):
@@ -210,6 +212,21 @@ async def test_a_transport_that_raises_anything_is_asked_again(error: BaseExcept
         assert replica.status is Status.STALE
         bus.broken = False
         assert await replica.ready() == "0.1"
+
+
+@in_virtual_time
+async def test_a_comparison_that_raises_anything_does_not_end_the_asking() -> None:
+    class Moody:
+        def __eq__(self, other: object) -> bool:
+            raise asyncio.CancelledError
+
+        __hash__ = None  # type: ignore[assignment]
+
+    moods = Topic("note", Moody, parse=lambda plain: plain)
+    seed, newest = (Envelope(Moody(), "1.0", 1) for _ in range(2))
+    async with LossyTransport() as bus, synced(moods["a"], bus, seed=seed, refetch=lambda: newest, pace=pace()) as replica:
+        await replica.when_idle()
+        assert replica.status is Status.OK
 
 
 @pytest.mark.parametrize("cancelled_inside", [True, False])

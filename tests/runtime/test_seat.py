@@ -307,7 +307,7 @@ async def test_a_transport_that_cannot_ask_takes_a_refetch() -> None:
     "options",
     [
         {"gap": "ignore"}, {"seed": "text"}, {"refetch": 7}, {"cell": object()}, {"stale_after_s": 0}, {"stale_after_s": "1"},
-        {"stale_after_s": float("nan")},
+        {"stale_after_s": float("nan")}, {"pace": 5.0},
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
@@ -317,6 +317,12 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
     with pytest.raises(UsageError, match="expected a Ref"):
         synced("note:a", bus)  # type: ignore[arg-type]
     assert_nothing_left(bus)
+
+
+@pytest.mark.parametrize("transport", [None, "nats://127.0.0.1", InProcessTransport, object()])
+def test_what_is_no_transport_is_refused(transport: Any) -> None:
+    with pytest.raises(UsageError, match="expected a transport"):
+        synced(A, transport)
 
 
 def test_the_age_of_a_proof_follows_the_pace() -> None:

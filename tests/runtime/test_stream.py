@@ -101,6 +101,17 @@ async def test_an_answer_that_only_confirms_is_no_change() -> None:
 
 
 @in_virtual_time
+async def test_to_learn_that_an_object_never_was_is_no_change() -> None:
+    _, replica = made(refetch=lambda: None)
+    changes, told = replica.changes(), []
+    replica.subscribe(told.append)
+    await replica.when_idle()
+    assert replica.snapshot().deleted
+    assert (await upcoming(changes), await upcoming(replica.changes()), told) == ([], [], [])
+    await replica.aclose()
+
+
+@in_virtual_time
 async def test_an_answer_below_an_unproven_seed_is_a_change() -> None:
     _, replica = made(seed=envelope(5), refetch=lambda: envelope(3))
     changes = replica.changes()

@@ -247,6 +247,35 @@ async def test_calls_may_be_made_in_another_loop() -> None:
     assert_nothing_left(bus)
 
 
+@pytest.mark.parametrize("call", ["ready", "at_least", "changes"])
+async def test_who_waits_for_a_replica_that_was_made_without_a_loop_sees_its_transport_close(call: str) -> None:
+    bus = InProcessTransport()
+    replica = promptly(lambda: synced(A, bus))
+
+    async def changes() -> None:
+        async for _ in replica.changes():
+            raise AssertionError("nothing came")
+        raise ClosedError("as it should")
+
+    calls = {"ready": replica.ready, "at_least": lambda: replica.at_least(Version(0, 5)), "changes": changes}
+    waiting = asyncio.create_task(calls[call]())
+    await turns()
+    bus.close()
+    with pytest.raises(ClosedError):
+        await asyncio.wait_for(waiting, PATIENCE_S)
+    replica.close()
+    assert_nothing_left(bus)
+
+
+@pytest.mark.parametrize("seconds", ["1", float("nan"), b"", [1]])
+async def test_times_that_are_no_numbers_are_refused(seconds: Any) -> None:
+    with synced(A, InProcessTransport()) as replica:
+        calls = [lambda time: replica.at_least(Version(0, 5), time), replica.ready, replica.fresh, replica.when_idle]
+        for call in [*calls, lambda time: replica.fresh(timeout_s=time)]:
+            with pytest.raises(UsageError, match="number of seconds"):
+                await call(seconds)
+
+
 # at_least
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parasync import ABSENT, Kind, MemoryStore, Store, Version
-from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError
+from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError, UsageError
 from parasync.protocol import EncodedBody
 from parasync.stores import Draft, TopicState
 
@@ -31,6 +31,18 @@ async def claimed(epoch: int = EPOCH, **options: Any) -> MemoryStore:
 
 async def test_it_is_a_store() -> None:
     assert isinstance(MemoryStore(), Store)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"idempotency_window_s": 0}, {"idempotency_window_s": "1"}, {"idempotency_window_s": float("nan")},
+        {"idempotency_keys_max": 0}, {"idempotency_keys_max": 1.5},
+    ],
+)  # fmt: skip
+def test_limits_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"got {next(iter(options))}="):
+        MemoryStore(**options)
 
 
 async def test_a_topic_that_nobody_claimed_is_empty() -> None:

@@ -1,0 +1,69 @@
+"""What replicas and authorities demand of their arguments."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+
+from parasync.errors import UsageError
+from parasync.protocol import Version
+from parasync.transports._protocol import Capabilities, SyncTransport
+from parasync.transports._wire import IDEMPOTENCY_CHARS_MAX
+
+
+def check_transport(transport: SyncTransport) -> None:
+    """Raise unless this can be a transport.
+
+    Raises:
+        UsageError: it says nothing of its capabilities.
+    """
+    if not isinstance(getattr(transport, "capabilities", None), Capabilities):
+        raise UsageError(f"got a {type(transport).__name__}, expected a transport such as InProcessTransport() or connect(url)")
+
+
+def check_kind(name: str, value: object, kind: type, example: str) -> None:
+    """Raise unless an option is None or of its type.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise UsageError(f"got a {type(value).__name__} as {name}, expected one such as {example}")
+
+
+def check_conditions(expected: Version | None, idempotency_key: str | None) -> None:
+    """Raise unless a write can be made under these conditions.
+
+    Raises:
+        UsageError: `expected` is no version, or the idempotency key no text, or too long to be remembered.
+    """
+    if expected is not None and not isinstance(expected, Version):
+        raise UsageError(f"got a {type(expected).__name__} as expected version, expected a Version")
+    if idempotency_key is None:
+        return
+    wanted = f"expected a text of at most {IDEMPOTENCY_CHARS_MAX} characters"
+    if not isinstance(idempotency_key, str):
+        raise UsageError(f"got a {type(idempotency_key).__name__} as idempotency key, {wanted}")
+    if len(idempotency_key) > IDEMPOTENCY_CHARS_MAX:
+        raise UsageError(f"got an idempotency key of {len(idempotency_key)} characters, {wanted}")
+
+
+def check_change(change: Callable[..., object]) -> None:
+    """Raise unless this is a plain function.
+
+    Raises:
+        UsageError: it cannot be called, or it is a coroutine function, which nobody would await.
+    """
+    if not callable(change) or inspect.iscoroutinefunction(change):
+        raise UsageError(f"got a {type(change).__name__} that is no plain function, expected one from the old value to the new")
+
+
+def check_wait(name: str, value_s: float) -> None:
+    """Raise unless this is a number of seconds; one of 0 or less has passed already.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    if not isinstance(value_s, int | float) or math.isnan(value_s):
+        raise UsageError(f"got {name}={value_s!r}, expected a number of seconds")
