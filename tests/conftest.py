@@ -1,7 +1,8 @@
-"""What every test shares: how hypothesis searches."""
+"""What every test shares: how hypothesis searches, and what the garbage collector looks through."""
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import HealthCheck, settings
@@ -13,3 +14,9 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, max_examples=2_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+def pytest_collection_finish() -> None:
+    """Set aside what lives as long as the run: some thousand tests and all modules, which each collection would search."""
+    gc.collect()
+    gc.freeze()

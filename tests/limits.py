@@ -10,6 +10,7 @@ import ast
 import importlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,23 +35,28 @@ class Limit(NamedTuple):
     text: str
 
 
-def limits() -> Iterator[Limit]:
+@cache
+def limits() -> tuple[Limit, ...]:
     """Every public numeric constant of the package whose name says that it is a limit or a time."""
-    for path in sorted((ROOT / "parasync").rglob("*.py")):
-        relative = path.relative_to(ROOT).with_suffix("")
-        parts = relative.parts[:-1] if path.name == "__init__.py" else relative.parts
-        body = ast.parse(path.read_text()).body
-        names = [
-            (statement.target.id, following)
-            for statement, following in zip(body, [*body[1:], None], strict=True)
-            if isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and NAME.fullmatch(statement.target.id)
-        ]
-        module = importlib.import_module(".".join(parts)) if names else None
-        for name, following in names:
-            doc = following.value.value if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant) else ""
-            yield Limit(parts[1], name, getattr(module, name), " ".join(str(doc).split()))
+    return tuple(found for path in sorted((ROOT / "parasync").rglob("*.py")) for found in limits_of(path))
+
+
+def limits_of(path: Path) -> Iterator[Limit]:
+    """Those that one module defines."""
+    relative = path.relative_to(ROOT).with_suffix("")
+    parts = relative.parts[:-1] if path.name == "__init__.py" else relative.parts
+    body = ast.parse(path.read_text()).body
+    names = [
+        (statement.target.id, following)
+        for statement, following in zip(body, [*body[1:], None], strict=True)
+        if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and NAME.fullmatch(statement.target.id)
+    ]
+    module = importlib.import_module(".".join(parts)) if names else None
+    for name, following in names:
+        doc = following.value.value if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant) else ""
+        yield Limit(parts[1], name, getattr(module, name), " ".join(str(doc).split()))
 
 
 def amount(value: float) -> str:

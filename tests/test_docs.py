@@ -27,6 +27,7 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@pytest.mark.project
 @pytest.mark.parametrize("page", [page for page in pages() if blocks_of(page)], ids=name_of)
 def test_every_example_runs(page: Path, tmp_path: Path) -> None:
     Page(page, tmp_path).run()
@@ -79,6 +80,7 @@ def test_every_promise_names_its_test() -> None:
     assert [promise[:60] for promise in promises if not TEST_NAME.search(promise)] == []
 
 
+@pytest.mark.project
 def test_the_docs_build_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", str(tmp_path / "doctrees")]
     done = subprocess.run(

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BUILD_TIMEOUT_S = 240
 
+pytestmark = pytest.mark.project
+
 
 class Built(NamedTuple):
     wheel: Path

@@ -15,6 +15,8 @@ ROOT = HERE.parents[1]
 TIMEOUT_S = 280
 FILES = ("inferred.py", "refused.py")
 
+pytestmark = pytest.mark.project
+
 
 def lines_of(name: str) -> list[str]:
     return (HERE / name).read_text().splitlines()
