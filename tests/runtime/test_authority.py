@@ -177,8 +177,13 @@ async def test_an_update_is_tried_again_until_it_wins() -> None:
         assert len(tries) > 12
 
 
+class OwnStore(MemoryStore):
+    """Never waits either, but nobody can know that."""
+
+
+@pytest.mark.parametrize("store", [MemoryStore, OwnStore])
 @in_virtual_time
-async def test_a_writer_that_never_waits_lets_others_have_their_turn() -> None:
+async def test_a_writer_that_never_waits_lets_others_have_their_turn(store: type[MemoryStore]) -> None:
     rounds = []
 
     async def live() -> None:
@@ -186,7 +191,7 @@ async def test_a_writer_that_never_waits_lets_others_have_their_turn() -> None:
             rounds.append(1)
             await asyncio.sleep(0)
 
-    async with owning() as (owner, _):
+    async with owning(store=store()) as (owner, _):
         living = asyncio.ensure_future(live())
         for number in range(1_000):
             await owner.put(str(number), "x")

@@ -74,7 +74,7 @@ async def test_a_write_is_seen_by_everybody_when_it_returns() -> None:
 @in_virtual_time
 async def test_a_write_that_lets_others_go_first_looks_again_whether_it_may(error: type[Exception]) -> None:
     async with writing() as (_, owner, replica):
-        for number in range(WRITES_WITHOUT_PAUSE_MAX - 1):
+        for number in range(WRITES_WITHOUT_PAUSE_MAX):
             await owner.put("a", f"{number}")
         pausing = asyncio.create_task(owner.put("a", "late"))
         await asyncio.sleep(0)
