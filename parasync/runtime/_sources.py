@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from parasync.errors import DecodeError, ParasyncError, RefusedError, TransportError, UsageError
+from parasync.errors import DecodeError, EncodeError, ParasyncError, RefusedError, TransportError, UsageError
 from parasync.protocol import (
     ABSENT,
     ABSENT_OBJECT,
@@ -79,7 +79,12 @@ class TopicSource:
     async def fetch(self, batch: Batch, timeout_s: float) -> list[Fetched]:
         """Ask; replicas of one key that stand at one position share an entry."""
         ask, entries = _ask_of(batch)
-        return _results(ask, entries, await self._transport.ask(self._topic, ask, timeout_s))
+        try:
+            return _results(ask, entries, await self._transport.ask(self._topic, ask, timeout_s))
+        except EncodeError:
+            # So many keys are too much for this bus: fewer next time.
+            self.batch_max = max(1, self.batch_max // 2)
+            raise
 
     def fetch_now(self, batch: Batch, timeout_s: float) -> list[Fetched]:
         """Ask from a thread without an event loop."""
