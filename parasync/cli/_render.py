@@ -39,7 +39,7 @@ def _name(name: object) -> str:
 def to_json(value: object, *, indent: int | None = None) -> str:
     """A value as JSON, on one line unless indented; control characters are always escaped."""
     text = json.dumps(plain(value), ensure_ascii=False, indent=indent)
-    return text if indent is not None and text.isascii() else _escaped(text, keep="\n" if indent is not None else "")
+    return _escaped(text, keep="\n" if indent is not None else "")
 
 
 def short(value: object, chars_max: int = SHORT_CHARS_MAX) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import sys
 import time
 from typing import Final
@@ -77,6 +78,7 @@ async def _print(follower: Follower, as_json: bool) -> None:
     problem = ""
     while True:
         await _something(follower)
+        _check_reader()
         if follower.problem != problem:
             problem = follower.problem
             if problem:
@@ -87,6 +89,15 @@ async def _print(follower: Follower, as_json: bool) -> None:
         if follower.dropped:
             dropped, follower.dropped = follower.dropped, 0
             click.echo(to_json({"event": "dropped", "count": dropped}) if as_json else f"dropped  {dropped} events")
+
+
+def _check_reader() -> None:
+    """Raise `BrokenPipeError` when nobody reads the output any more: while nothing changes, no write would find it out."""
+    if hasattr(select, "poll"):
+        poller = select.poll()
+        poller.register(sys.stdout.fileno(), 0)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0)):
+            raise BrokenPipeError
 
 
 async def _draw(follower: Follower, title: str) -> None:

@@ -172,6 +172,9 @@ class authority(Generic[T]):
     async def get(self, ident: str | None) -> Snapshot[T]:
         """The object as it is stored, with its version.
 
+        Args:
+            ident: the id of the object; None for the one object of a topic without ids.
+
         Raises:
             DeletedError: there is no such object.
             ParseError, SchemaSkewError: what is stored was written by other code and does not pass the gate.

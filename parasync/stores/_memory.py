@@ -185,6 +185,7 @@ def _check_expected(draft: Draft, current: _Object | None) -> None:
     where = current[0] if current is not None else None
     if draft.expected is not None and (exists if draft.expected == ABSENT else draft.expected != where):
         at = f"it is at {where}" if exists else "it does not exist"
-        raise ConflictError(f"got expected version {draft.expected}, but {at}: read it again, then write", where)
+        wanted = "no object" if draft.expected == ABSENT else f"version {draft.expected}"
+        raise ConflictError(f"got expected {wanted}, but {at}: read it again, then write", where)
     if draft.kind is _TOMBSTONE and not exists and not draft.reissue:
         raise DeletedError("got a delete of an object that does not exist", where)

@@ -48,6 +48,11 @@ def test_a_long_value_is_cut() -> None:
     assert short([1, 2]) == "[1, 2]"
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_json_need_not_escape_is_escaped(indent: int | None) -> None:
+    assert to_json(["\x7f"], indent=indent).split() == (['["\\u007f"]'] if indent is None else ["[", '"\\u007f"', "]"])
+
+
 def test_what_a_terminal_obeys_is_shown_instead() -> None:
     assert printable("a\x1b[2J\x9b\u202e\U000e0001ä") == "a\\u001b[2J\\u009b\\u202e\\udb40\\udc01ä"
 

@@ -104,6 +104,21 @@ def test_in_a_pipe_it_prints_lines(bus_shell: Shell, conf: Path) -> None:
         assert watching.end() == 0
 
 
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_it_ends_when_nobody_reads_though_nothing_changes(bus_shell: Shell, conf: Path, how: tuple[str, ...]) -> None:
+    with bus_shell.running("serve", "conf") as serving:
+        serving.wait_for("serving 3 objects", "err")
+        process = subprocess.Popen(
+            command("watch", "config:db", *how), cwd=bus_shell.folder, env=bus_shell.environment, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        while b"ok" not in process.stdout.readline():
+            pass
+        process.stdout.close()
+        assert process.wait(DEADLINE_S) == 141
+        assert serving.end() == 0
+
+
 class Terminal:
     """A command on a terminal of its own; keeps everything that it draws."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import secrets
 import shutil
 import sys
@@ -50,6 +51,8 @@ def demo(seconds: float, plain: bool, seed: int | None) -> Exit:
     was forgotten. Each process keeps a book of what it wrote, showed and said. The verdict at the end is drawn from the books
     alone, and the exit code is 0 only if every promise held.
     """
+    # What its processes need is missed here, and not by them.
+    importlib.import_module("parasync.cli.demo._machine")
     find_nats_server()
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="parasync-demo-"))
@@ -89,11 +92,12 @@ async def _played(folder: Path, seconds: float, seed: int, plain: bool) -> Books
 
 
 async def _draw(scene: Scene) -> None:
-    with Live(console=Console(highlight=False), auto_refresh=False, vertical_overflow="crop") as live:
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         try:
             while True:
-                live.update(scene_table(scene), refresh=True)
+                live.update(scene_table(scene, console), refresh=True)
                 await asyncio.sleep(_DRAW_S)
         finally:
             # What stays on the screen is how it ended.
-            live.update(scene_table(scene), refresh=True)
+            live.update(scene_table(scene, console), refresh=True)
