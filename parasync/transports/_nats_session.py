@@ -178,6 +178,7 @@ class Session:
         finally:
             self._refusals.close()
             self.wire.detach()
+            self.wire.end(error)
             self.asks.fail(error)
             if len(self._outbox):
                 _log.warning("closed with %d messages unsent", len(self._outbox))

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from nats.aio.msg import Msg
 
-from parasync.errors import AskTimeoutError
+from parasync.errors import AskTimeoutError, ParasyncError
 from parasync.transports._nats_link import Link
 from parasync.transports._nats_parser import Sink
 from parasync.transports._outbox import Outbox
@@ -57,6 +57,8 @@ class Wire:
         self._sending = False
         self._sender: asyncio.Task[None] | None = None
         self._void = 0
+        self._ended: ParasyncError | None = None
+        self._flushing: set[asyncio.Future[Link]] = set()
         # The subscriptions of the client, where it receives by its callbacks.
         self._subscribed: dict[int, Any] = {}
 
@@ -85,6 +87,13 @@ class Wire:
         self._subscribed.clear()
         self._outbox.discard(bytes)
         self._outbox.discard(_End)
+
+    def end(self, error: ParasyncError) -> None:
+        """Nothing will be sent any more: who waits for that hears why."""
+        self._ended = error
+        for sent in self._flushing:
+            if not sent.done():
+                sent.set_exception(error)
 
     def open(self, subject: str, sink: Sink, queue: str = "") -> Line:
         """Subscribe; the server learns it before anything that is sent from now on."""
@@ -116,8 +125,8 @@ class Wire:
             self.wake()
 
     def publish(self, subject: bytes, data: bytes, reply: bytes = b"", headers: bytes = b"") -> bool:
-        """Send a message that must not be conflated; False where there is no connection, or too much waits already."""
-        if self.link is None:
+        """Send a message that must not be conflated; False where there is no connection for it, or too much waits already."""
+        if self.link is None or (headers and not self.link.takes_headers):
             return False
         if headers:
             message = b"HPUB %b %b%d %d\r\n%b%b\r\n" % (
@@ -152,16 +161,21 @@ class Wire:
 
         Raises:
             AskTimeoutError: that took longer than `timeout_s` seconds.
+            ParasyncError: what `end` was told.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
+                    if self._ended is not None:
+                        raise self._ended
                     sent: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+                    self._flushing.add(sent)
                     self._outbox.command(sent)
                     self.wake()
                     try:
                         link = await sent
                     finally:
+                        self._flushing.discard(sent)
                         if sent.cancelled():
                             self._abandon()
                     if await link.ping():
