@@ -150,7 +150,7 @@ class Topic(Generic[T]):
         return self.writer(codec)(value)
 
     def writer(self, codec: Codec) -> Callable[[T], EncodedBody]:
-        """The function that encodes values of this topic: the same object whenever the codec is the same.
+        """The function that encodes values of this topic: the same object whenever `codec` is the same.
 
         It raises `InvalidTypeError` and `EncodeError` as `encode` does, and nothing else.
         """

@@ -91,7 +91,7 @@ class MemoryStore:
         return self.write_now(topic, epoch, draft)
 
     def write_now(self, topic: str, epoch: int, draft: Draft) -> Outcome:
-        """What `write` does, which never waits."""
+        """Like `write` with this `topic`, `epoch` and `draft`, without an await: it never waits for anything."""
         with self._lock:
             held = self._claimed(topic, epoch)
             if draft.idempotency_key is not None or held.outcomes:
