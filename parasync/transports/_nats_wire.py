@@ -200,6 +200,8 @@ class Wire:
         self._write_some(link)
 
     def _write_some(self, link: Link) -> None:
+        if link.gone:
+            return
         try:
             self._write(link, self._outbox.take(BATCH_BYTES, link.payload_bytes_max))
             if len(self._outbox) or link.socket.is_full():
@@ -217,7 +219,7 @@ class Wire:
                 self._wake.clear()
                 self._sending = True
                 await link.socket.drain()  # type: ignore[no-untyped-call]
-                while batch := outbox.take(BATCH_BYTES, link.payload_bytes_max):
+                while not link.gone and (batch := outbox.take(BATCH_BYTES, link.payload_bytes_max)):
                     if link.direct:
                         self._write(link, batch)
                     else:

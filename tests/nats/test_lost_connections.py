@@ -209,6 +209,29 @@ async def test_silence_is_found_out_long_before_deafness(server: NatsServer) -> 
         server.kill()
 
 
+@pytest.mark.parametrize("how", ["aborted", "ended by the server", "declared dead"])
+async def test_what_is_published_before_the_loss_is_acted_upon_is_sent_on_the_next_connection(
+    server: NatsServer, how: str, direct: bool | None
+) -> None:
+    ear = Ear()
+    async with NatsTransport(server.url) as reader, NatsTransport(server.url, direct=direct, **QUICK) as bus:
+        reader.subscribe_topic("user", ear.topic, ear.interrupted)
+        await reader.flush()
+        link = bus._session.wire.link
+        if how == "aborted":
+            link.socket.abort()
+        elif how == "declared dead":
+            link.lose("for the test")
+        else:
+            link.socket._io_reader.feed_eof()
+        for number in range(3):
+            bus.publish(f"user:{number}", envelope(1))
+        assert len(bus._session._outbox) == 3
+        await ear.until(lambda heard: len(heard) == 3)
+        assert ear.heard == [(f"user:{number}", 1) for number in range(3)]
+        assert bus.stats.reconnects == 1
+
+
 async def test_a_request_that_waited_dies_with_its_connection(server: NatsServer) -> None:
     """Its asker was told that it failed; nobody must work on it later."""
     served: list[object] = []
