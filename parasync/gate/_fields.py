@@ -20,6 +20,11 @@ def is_record(cls: type) -> bool:
     return attrs.has(cls) or dataclasses.is_dataclass(cls)
 
 
+def is_typed_dict(cls: type) -> bool:
+    """Whether a class is a `TypedDict`, of `typing` or of `typing_extensions`, which before Python 3.13 has one of its own."""
+    return typing.is_typeddict(cls) or (issubclass(cls, dict) and type(cls).__name__ == "_TypedDictMeta")
+
+
 def record_attributes(cls: type) -> tuple[attrs.Attribute[Any], ...]:
     """The fields that the constructor of an attrs class or dataclass takes, described as attrs does.
 
