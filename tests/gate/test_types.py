@@ -23,6 +23,7 @@ from typing import (
     Self,
     TypedDict,
     TypeVar,
+    TypeVarTuple,
 )
 
 import attr
@@ -37,6 +38,7 @@ from parasync.gate import gate_for
 from tests.gate.kit import Address, Box, Colour, Movie, Named, Node, Point, same
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Bound = TypeVar("Bound", bound=int)
 Either = TypeVar("Either", int, str)
 
@@ -140,6 +142,16 @@ class Selfish:
     others: list[Self] = attrs.field(factory=list)
     linked: Linked | None = None
     boss: Self | None = None
+
+
+@attrs.define
+class Many(Generic[*Ts]):
+    items: tuple[*Ts]
+
+
+@attrs.define
+class Two(Many[int, str]):
+    pass
 
 
 @attrs.define
@@ -291,6 +303,9 @@ class Valued(enum.Enum):
         (type[int], "expected an attrs class"),
         (Endless[int], "its recursion has no end"),
         (tuple[int, *tuple[str, ...]], "expected an attrs class"),
+        (Many[int, str], "any number of types"),
+        (Many, "Many.items: got Unpack"),
+        (Two, "any number of types"),
         (list[Self], "got Self"),
         (WithInitVar, "InitVar b"),
         (Unresolved, "cannot be resolved"),
