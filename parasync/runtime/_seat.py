@@ -117,6 +117,8 @@ class Seat(Generic[T]):
         source: Callable[[], Source]
         kind: tuple[str | int, ...]
         if refetch is not None:
+            # What it returns may have been written by an earlier life than the one that serves, for ever.
+            self.member.announced = 0
             source, kind = partial(RefetchSource, refetch), ("refetch", ref.key, *_identity(refetch))
         else:
             assert isinstance(self.transport, AskTransport)  # noqa: S101  # askable, and by nothing else
