@@ -18,7 +18,7 @@ from parasync.runtime._pen import Pen
 from parasync.runtime._views import Snapshot
 from parasync.stores import Draft, MemoryStore, Store
 from parasync.topic import Topic
-from parasync.transports._protocol import SyncTransport
+from parasync.transports._protocol import SyncTransport, check_transport
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class authority(Generic[T]):
         terms: times and limits.
 
     Raises:
-        UsageError: `topic` is no `Topic`, or the authority was entered before.
+        UsageError: `topic` is no `Topic`, `transport` no transport, or the authority was entered before.
         FencedError: on entering, others claimed the topic again and again.
         StoreError: on entering, the store did not do its part.
         TransportError: on entering, the bus did not do its part.
@@ -63,6 +63,7 @@ class authority(Generic[T]):
     ) -> None:
         if not isinstance(topic, Topic):
             raise UsageError(f"got a {type(topic).__name__}, expected a Topic")
+        check_transport(transport)
         self._topic = topic
         self._transport = transport
         self._store: Store = GuardedStore(MemoryStore() if store is None else store)
