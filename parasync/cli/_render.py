@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
+import sys
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 SHORT_CHARS_MAX: Final = 200
 """The most characters of a value that a table gets to see; a terminal shows fewer."""
+
+
+def can_draw() -> bool:
+    """Whether standard output is a terminal that can be drawn upon again and again, which a dumb one cannot."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def plain(value: object) -> Any:

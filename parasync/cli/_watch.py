@@ -18,7 +18,7 @@ from parasync.cli._board import board, json_line, line
 from parasync.cli._exits import Exit
 from parasync.cli._follow import Follower
 from parasync.cli._options import BusOptions, ShownCommand, bus_options
-from parasync.cli._render import to_json
+from parasync.cli._render import can_draw, to_json
 from parasync.cli._running import run_until_stopped
 from parasync.errors import ParasyncError
 from parasync.protocol import parse_key, parse_pattern
@@ -66,7 +66,7 @@ async def _watch(options: BusOptions, what: tuple[str, str | None], as_json: boo
     url = find_url(options)
     key, prefix = what
     async with options.transport(url, "parasync watch") as bus, Follower(bus, key, prefix, time.monotonic) as follower:
-        if as_json or not sys.stdout.isatty():
+        if as_json or not can_draw():
             await _print(follower, as_json)
         else:
             shown = key if prefix is None else f"{key}:{prefix}*"

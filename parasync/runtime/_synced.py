@@ -30,7 +30,7 @@ from parasync.runtime._views import Change
 from parasync.runtime._watch import Watch
 from parasync.topic import Ref
 from parasync.transports._fanout import check_handler
-from parasync.transports._protocol import SyncTransport, Unsubscribe
+from parasync.transports._protocol import SyncTransport, Unsubscribe, check_transport
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,7 +55,7 @@ class synced(Readable[T]):
             one ask.
 
     Raises:
-        UsageError: made in another loop than that of the transport, or with options that contradict each other.
+        UsageError: `transport` is no transport; made in another loop than its own, or with options that contradict each other.
         InvalidKeyError: the key does not follow the grammar.
         ClosedError: the transport was closed.
         ParseError, SchemaSkewError: the seed does not pass the gate.
@@ -75,6 +75,7 @@ class synced(Readable[T]):
     ) -> None:
         if not isinstance(ref, Ref):
             raise UsageError(f'got a {type(ref).__name__}, expected a Ref such as USERS["123"]')
+        check_transport(transport)
         if gap not in ("refetch", "apply"):
             raise UsageError(f"got gap={gap!r}, expected 'refetch' or 'apply'")
         if seed is not None and not isinstance(seed, Envelope):

@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import attrs
 
 from parasync.codec import Codec
+from parasync.errors import UsageError
 from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response
 
 Handler: TypeAlias = Callable[[Envelope[Any]], None]
@@ -55,6 +56,17 @@ class Capabilities:
     ordered: bool
     threads: bool
     ask: bool
+
+
+def check_transport(transport: object) -> None:
+    """Raise unless this can be a transport: the URL of a bus is none.
+
+    Raises:
+        UsageError: it has no capabilities.
+    """
+    if not isinstance(getattr(transport, "capabilities", None), Capabilities):
+        got = "a class" if isinstance(transport, type) else f"a {type(transport).__name__}"
+        raise UsageError(f"got {got} as transport, expected a bus: what connect(url) returns, or an InProcessTransport()")
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ JSON: Any = st.none() | st.booleans() | st.integers() | st.text()
 VALUES: Any = st.recursive(
     JSON | st.floats() | st.binary() | st.decimals() | st.uuids() | st.datetimes(),
     lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text() | st.integers() | st.none(), inner),
+    max_leaves=20,
 )
 
 
@@ -27,7 +28,7 @@ def test_every_value_is_json_without_control_characters(value: object, indent: i
     json.loads(text)
 
 
-@given(st.recursive(JSON, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(st.recursive(JSON, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20))
 def test_what_json_has_comes_back(value: object) -> None:
     assert json.loads(to_json(value)) == value
 

@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import secrets
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from rich.live import Live
 
 from parasync.cli._exits import Exit
 from parasync.cli._options import ShownCommand
+from parasync.cli._render import can_draw
 from parasync.cli._running import run_to_end
 from parasync.cli.demo._scene import Copy, Scene
 from parasync.cli.demo._script import REPLICAS, Plot
@@ -58,7 +58,7 @@ def demo(seconds: float, plain: bool, seed: int | None) -> Exit:
     folder = Path(tempfile.mkdtemp(prefix="parasync-demo-"))
     keep = False
     try:
-        books = run_to_end(_played(folder, seconds, seed, plain or not sys.stdout.isatty()))
+        books = run_to_end(_played(folder, seconds, seed, plain or not can_draw()))
         findings = judge(books)
         show_verdict(findings, books, seed, Console(highlight=False))
         keep = not all(finding.kept for finding in findings)
