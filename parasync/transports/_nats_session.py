@@ -165,7 +165,7 @@ class Session:
         try:
             if self.wire.link is not None:
                 await self.wire.flush(flush_s)
-        except TransportError as failure:
+        except (TransportError, ClosedError) as failure:
             _log.warning("closed without a confirmation: %s", failure)
         finally:
             await self._end(error)
