@@ -164,9 +164,7 @@ class Session:
         try:
             if self.wire.link is not None:
                 await self.wire.flush(flush_s)
-        except ClosedError:
-            pass  # who was still connecting has ended everything
-        except TransportError as failure:
+        except (TransportError, ClosedError) as failure:
             _log.warning("closed without a confirmation: %s", failure)
         finally:
             await self._end(error)
