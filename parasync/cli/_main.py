@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -78,6 +79,8 @@ def run(arguments: list[str]) -> int:
         error.show()
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
+        # A second Ctrl-C, or an unlucky first one, leaves coroutines that nobody awaited, and nobody has to hear of them.
+        warnings.simplefilter("ignore", RuntimeWarning)
         return Exit.INTERRUPTED
     except ParasyncError as error:
         click.echo(f"parasync: {error}", err=True)

@@ -81,6 +81,29 @@ def test_ctrl_c_while_it_is_being_loaded_is_130_and_nobody_complains(shell: Shel
         running.kill()
 
 
+def test_ctrl_c_in_the_middle_of_ending_leaves_no_warnings(shell: Shell) -> None:
+    code = """
+import sys
+import parasync.cli._objects as objects
+from parasync.cli import main
+
+async def nobody_awaits_this(): ...
+
+def interrupted(work):
+    work.close()
+    left = nobody_awaits_this()
+    raise KeyboardInterrupt
+
+objects.run_to_end = interrupted
+sys.exit(main(["get", "a"]))
+"""
+    running = in_python(shell, code)
+    try:
+        assert (running.end(None), running.err) == (130, "")
+    finally:
+        running.kill()
+
+
 @pytest.mark.parametrize("words", ["--help > /dev/full", "get --help > /dev/full", "--version > /dev/full"])
 def test_a_full_disk_is_74_and_no_fault_of_ours(shell: Shell, words: str) -> None:
     done = in_shell(shell, words)
