@@ -12,6 +12,7 @@ from parasync import Envelope, Kind, MemoryStore, Version
 from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError
 from parasync.protocol import EncodedBody
 from parasync.stores import Draft, Outcome, TopicState
+from parasync.stores._memory import _Topic
 
 Found = dict[str, Envelope[EncodedBody | None]]
 
@@ -271,3 +272,80 @@ class ConflictsSilently(MemoryStore):
             return await super().write(topic, epoch, draft)
         except ConflictError as conflict:
             raise ConflictError(str(conflict)) from None
+
+
+class ReturnsTheStateBefore(MemoryStore):
+    """Clause 1: a claim returns the epoch that it replaced."""
+
+    async def claim(self, topic: str, epoch: int) -> TopicState:
+        before = await self.state(topic)
+        return attrs.evolve(await super().claim(topic, epoch), epoch=before.epoch)
+
+
+class ClaimsByWriting(MemoryStore):
+    """Clause 3: who writes to what was never claimed, claims it."""
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        if topic not in self._topics:
+            await self.claim(topic, epoch)
+        return await super().write(topic, epoch, draft)
+
+
+class RefusesReissues(MemoryStore):
+    """Clause 6: what does not exist is never deleted."""
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        _, found = await self.read(topic, [draft.key])
+        reissue = draft.reissue and draft.key in found
+        return await super().write(topic, epoch, attrs.evolve(draft, reissue=reissue))
+
+
+class ReadsAFew(MemoryStore):
+    """Clause 8: reads the first hundred of the keys that are asked for."""
+
+    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, Found]:
+        return await super().read(topic, keys[:100])
+
+
+class CountsInTwoSteps(SlowStore):
+    """Clause 11: looks which version is next, waits, and says that it has written that one."""
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        _, found = await MemoryStore.read(self, topic, [draft.key])
+        held = found.get(draft.key)
+        outcome = await super().write(topic, epoch, draft)
+        plain = outcome.fresh and draft.expected is None and draft.idempotency_key is None
+        return Outcome(Version(epoch, 1 if held is None else held.sequence + 1), fresh=True) if plain else outcome
+
+
+class RemembersFailures(MemoryStore):
+    """Clause 7: a write that failed has used its idempotency key up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: set[tuple[str, str]] = set()
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        used = (draft.key, str(draft.idempotency_key))
+        if used in self.used:
+            raise IdempotencyError("used up")
+        try:
+            return await super().write(topic, epoch, draft)
+        except (ConflictError, DeletedError):
+            if draft.idempotency_key is not None:
+                self.used.add(used)
+            raise
+
+
+class ClaimsInTwoSteps(SlowStore):
+    """Clause 11: looks who has the topic, waits, and takes it."""
+
+    async def claim(self, topic: str, epoch: int) -> TopicState:
+        before = await self.state(topic)
+        if before.epoch >= epoch:
+            raise FencedError("taken", before.epoch)
+        await self.wait()
+        self._topics.setdefault(topic, _Topic()).state = attrs.evolve(
+            before, epoch=epoch, history_epoch=before.history_epoch or epoch
+        )
+        return await self.state(topic)

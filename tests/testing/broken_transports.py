@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from parasync import Capabilities, Envelope, InProcessTransport
-from parasync.errors import AskTimeoutError, ClosedError, InvalidKeyError, NoAuthorityError
+from parasync.errors import AskTimeoutError, ClosedError, InvalidKeyError, NoAuthorityError, TransportError, UsageError
 from parasync.protocol import Probe, ProbeReply, Request, Response
 from parasync.testing import Ends
 from parasync.transports import Handler, Interrupted, ProbeResponder, Responder, TopicHandler, Unsubscribe
@@ -571,3 +571,110 @@ class LeavesAsksWaiting(InProcessTransport):
             if began_open:
                 await asyncio.Event().wait()
             raise
+
+
+class NeedsAnAudience(InProcessTransport):
+    """Clause 1: refuses to publish to nobody."""
+
+    def publish(self, key: str, envelope: Envelope[Any]) -> None:
+        if not self._fanout.merge(key):
+            raise LookupError("nobody listens")
+        super().publish(key, envelope)
+
+
+class RemembersWhoListened(QueuedTransport):
+    """Clause 4: delivers to those who were there when it was published, whoever has left since."""
+
+    def publish(self, key: str, envelope: Envelope[Any]) -> None:
+        for sub in self._fanout.merge(key):
+            what = (key, envelope) if sub.topical else (envelope,)
+            self.later(key, partial(guarded, sub.handler, *what))
+
+
+def guarded(handler: Callable[..., None], *what: Any) -> None:
+    with suppress(BaseException):
+        handler(*what)
+
+
+class EndsAKeyWithItsTopic(InProcessTransport):
+    """Clause 8: who leaves a topic takes a subscriber of one of its keys along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subscribed: list[tuple[str, Unsubscribe]] = []
+
+    def subscribe(self, key: str, handler: Handler, interrupted: Interrupted | None = None) -> Unsubscribe:
+        end = super().subscribe(key, handler, interrupted)
+        self.subscribed.append((key, end))
+        return end
+
+    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+        end = super().subscribe_topic(topic, handler, interrupted)
+
+        def unsubscribe() -> None:
+            end()
+            for key, end_key in self.subscribed[:1]:
+                if key.startswith(f"{topic}:"):
+                    end_key()
+
+        return unsubscribe
+
+
+class TakesCoroutines(InProcessTransport):
+    """Clause 10: takes a coroutine function as handler, and never awaits it."""
+
+    def subscribe(self, key: str, handler: Handler, interrupted: Interrupted | None = None) -> Unsubscribe:
+        return super().subscribe(key, lambda envelope: handler(envelope), interrupted)  # noqa: PLW0108
+
+
+class AsksAnyTopic(InProcessTransport):
+    """Clause 10: what is no topic is one that nobody serves."""
+
+    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+        try:
+            return await super().ask(topic, request, timeout_s)
+        except InvalidKeyError:
+            raise NoAuthorityError("nobody serves that") from None
+
+
+class AsksAfterTheEnd(InProcessTransport):
+    """Clause 11: closed, it finds nobody instead of saying so."""
+
+    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+        if self.closed:
+            raise NoAuthorityError("nobody serves that")
+        return await super().ask(topic, request, timeout_s)
+
+
+class TellsEverything(InProcessTransport):
+    """Clause 16: the text of the error of a responder reaches its asker."""
+
+    text = ""
+
+    def serve(self, topic: str, responder: Responder) -> Unsubscribe:
+        async def respond(request: Request) -> Response:
+            try:
+                return await responder(request)
+            except Exception as error:
+                self.text = str(error)
+                raise
+
+        return super().serve(topic, respond)
+
+    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+        try:
+            return await super().ask(topic, request, timeout_s)
+        except TransportError as error:
+            raise type(error)(f"{error}: {self.text}") from None
+
+
+class TakesAnyTimeout(InProcessTransport):
+    """Clause 17: what is no time has passed at once."""
+
+    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+        try:
+            return await super().ask(topic, request, timeout_s)
+        except InvalidKeyError:
+            raise
+        except UsageError as error:
+            raise error if self.closed else AskTimeoutError("too late") from None

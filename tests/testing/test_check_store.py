@@ -13,7 +13,9 @@ import pytest
 from parasync import MemoryStore
 from parasync.errors import ConformanceError, UsageError
 from parasync.testing import check_store
+from parasync.testing.conformance import _reading, _storing
 from parasync.testing.conformance._clauses import STORE_CLAUSES
+from parasync.testing.conformance._run import Check
 from tests.testing import broken_stores
 from tests.testing.broken_stores import SlowStore
 
@@ -79,6 +81,25 @@ async def test_a_broken_store_fails_on_the_clause_that_it_breaks(name: str) -> N
 async def test_a_broken_store_keeps_the_clauses_that_it_does_not_break(name: str) -> None:
     assert all(broken_clause(BROKEN[name]) < echo for echo in ECHOES.get(name, ())), "a whole run stops at the right one"
     await check_store(BROKEN[name], clauses=set(STORE_CLAUSES) - {broken_clause(BROKEN[name])} - ECHOES.get(name, set()))
+
+
+MODULES = (_storing, _reading)
+
+
+@pytest.mark.parametrize("check", [check for module in MODULES for check in module.check.found], ids=lambda check: check.what)
+async def test_every_check_is_failed_by_a_store_that_breaks_its_clause(
+    check: Check[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in MODULES:
+        monkeypatch.setattr(module.check, "found", [check] if check in module.check.found else [])
+    failures = []
+    for name, store in BROKEN.items():
+        if broken_clause(store) == check.clause:
+            try:
+                await check_store(store)
+            except ConformanceError:
+                failures.append(name)
+    assert failures
 
 
 @pytest.mark.parametrize(("name", "clause"), [(name, clause) for name, found in ECHOES.items() for clause in sorted(found)])

@@ -14,7 +14,9 @@ import pytest
 from parasync import Capabilities, InProcessTransport
 from parasync.errors import ConformanceError, UsageError
 from parasync.testing import Ends, check_transport
+from parasync.testing.conformance import _asking, _bounds, _carrying
 from parasync.testing.conformance._clauses import TRANSPORT_CLAUSES
+from parasync.testing.conformance._run import Check
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport
 from tests.nats.kit import raw
@@ -33,6 +35,7 @@ ECHOES = {
     "DropsTheLast": {2, 3, 4, 5, 7, 8, 9, 10, 12, 13, 18},
     "ServesTheLastFirst": {3, 4},
     "NeverForgetsAKey": {13},
+    "EndsAKeyWithItsTopic": {13},
 }
 """The clauses whose checks see more of a broken transport than the clause that it breaks."""
 IMPATIENT_S = 0.2
@@ -117,6 +120,25 @@ async def test_a_broken_transport_keeps_the_clauses_that_it_does_not_break(name:
     others = set(TRANSPORT_CLAUSES) - {broken_clause(BROKEN[name])} - ECHOES.get(name, set())
     assert all(broken_clause(BROKEN[name]) < echo for echo in ECHOES.get(name, ())), "a whole run stops at the right one"
     await check_transport(factory_of(BROKEN[name]), clauses=others)
+
+
+MODULES = (_carrying, _bounds, _asking)
+
+
+@pytest.mark.parametrize("check", [check for module in MODULES for check in module.check.found], ids=lambda check: check.what)
+async def test_every_check_is_failed_by_a_transport_that_breaks_its_clause(
+    check: Check[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in MODULES:
+        monkeypatch.setattr(module.check, "found", [check] if check in module.check.found else [])
+    failures = []
+    for name, transport in BROKEN.items():
+        if broken_clause(transport) == check.clause:
+            try:
+                await check_transport(factory_of(transport), patience_s=IMPATIENT_S)
+            except ConformanceError:
+                failures.append(name)
+    assert failures
 
 
 @pytest.mark.parametrize(("name", "clause"), [(name, clause) for name, found in ECHOES.items() for clause in sorted(found)])

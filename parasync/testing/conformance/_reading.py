@@ -44,8 +44,6 @@ async def tombstones_are_read_and_what_never_was_is_not(shelf: Shelf) -> None:
     shelf.expect((state.epoch, sorted(found)), (EPOCH, [KEY]))
     gone = found[KEY]
     shelf.expect((gone.value, gone.kind, gone.version, dict(gone.meta)), (None, Kind.TOMBSTONE, (EPOCH, 2), {"by": "eve"}))
-    await shelf.write(deletion(key="t:b", reissue=True))
-    shelf.expect(sorted((await shelf.first.read(TOPIC, [KEY, "t:b"]))[1]), [KEY, "t:b"])
 
 
 @check(8)
