@@ -17,13 +17,14 @@ import attrs
 from parasync.errors import NoAuthorityError
 from parasync.protocol import EPOCH_BITS, EncodedBody, Envelope, KeyPage, ListKeys, Probe, ProbeReply, Request, Response
 from parasync.testing.conformance._clauses import TRANSPORT_CLAUSES, Clause
-from parasync.testing.conformance._run import broken, closer
+from parasync.testing.conformance._run import Check, broken, closer
 from parasync.transports import AskTransport, Capabilities, SyncTransport, Unsubscribe
 
 TOPIC: Final = "topic"
 KEY: Final = "topic:1"
 OTHER_KEY: Final = "topic:2"
 KEY_IN_OTHER_TOPIC: Final = "other:1"
+_WATCH: Final = "conformance:watch"
 EPOCH: Final = 1_700_000_000 << EPOCH_BITS
 """Of the size of a real one, and not ahead of any clock."""
 
@@ -32,6 +33,7 @@ Loss: TypeAlias = Callable[[str], Awaitable[None]]
 
 _MARKERS: Final = 1 << 40
 _PAUSE_S: Final = 0.001
+_EXCUSED_S: Final = 0.5
 _LONG_PAUSE_S: Final = 0.05
 _WARM_UP: Final = ListKeys(prefix="is anybody there?")
 _WARM_UPS: Final = 50
@@ -46,7 +48,8 @@ class Ends:
         writer: publishes and asks.
         reader: subscribes and serves; may be the writer itself.
         losses: functions that make the reader lose something that is said of a key, or hear what it cannot decode; such as a
-            cut connection, or a malformed message. Without any, clause 7 is not checked on a transport that may lose.
+            cut connection, or a malformed message. They return when nothing that is said later can overtake that. Without any,
+            clause 7 is not checked on a transport that may lose.
     """
 
     writer: SyncTransport
@@ -83,17 +86,17 @@ class Bench:
         ends: the two ends.
         claims: what is demanded of them.
         clause: the one that is checked.
-        what: what the check looks for.
+        check: the check that is made.
         patience_s: how long anything may take that has to happen.
     """
 
-    def __init__(self, ends: Ends, claims: Capabilities, clause: Clause, what: str, patience_s: float) -> None:
+    def __init__(self, ends: Ends, claims: Capabilities, clause: Clause, check: Check[Bench], patience_s: float) -> None:
         self.writer = ends.writer
         self.reader = ends.reader
         self.losses = ends.losses
         self.claims = claims
         self.clause = clause
-        self.what = what
+        self.what = check.what
         self.patience_s = patience_s
         self.heard: list[Any] = []
         self._monitors: list[_Monitor] = []
@@ -101,6 +104,10 @@ class Bench:
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self._disturbed = False
+        self._excusable = "close" not in check.needs
+        if not claims.lossless:
+            self.writer.subscribe(_WATCH, lambda _: None, self._interrupted)
 
     @property
     def name(self) -> str:
@@ -130,6 +137,22 @@ class Bench:
             elif not getattr(self.claims, need):
                 return f"the transport does not claim {need}"
         return ""
+
+    @property
+    def excused(self) -> bool:
+        """Whether the check may have failed since the bus has lost something in the midst of it, and has said so."""
+        return self._disturbed and self._excusable
+
+    async def suffer(self, lose: Loss, key: str) -> None:
+        """Lose something on purpose, and wait until what is said after that arrives again."""
+        self._excusable = False
+        await lose(key)
+        await self.quiet()
+        self._excusable, self._disturbed = True, False
+
+    def _interrupted(self, _: str) -> None:
+        self._disturbed = True
+        self.notice()
 
     def expect(self, got: object, expected: object) -> None:
         """Demand that both are equal."""
@@ -167,8 +190,10 @@ class Bench:
     async def until(self, condition: Callable[[], object], within_s: float | None = None) -> bool:
         """Wait until something noticed makes the condition true; False when that took too long."""
         try:
-            async with asyncio.timeout(self.patience_s if within_s is None else within_s):
+            async with asyncio.timeout(self.patience_s if within_s is None else within_s) as deadline:
                 while not condition():
+                    if self.excused:  # what was lost does not come any more
+                        deadline.reschedule(min(deadline.when() or 0.0, self._loop.time() + _EXCUSED_S))
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
@@ -190,9 +215,9 @@ class Bench:
             self.notice()
 
         if topical:
-            bus.subscribe_topic(name, hear)
+            bus.subscribe_topic(name, hear, self._interrupted)
         else:
-            bus.subscribe(name, hear)
+            bus.subscribe(name, hear, self._interrupted)
         self._monitors.append(monitor)
         await self.quiet()
 
