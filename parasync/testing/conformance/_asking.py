@@ -26,7 +26,8 @@ from parasync.protocol import (
     Version,
     Written,
 )
-from parasync.testing.conformance._bench import EPOCH, KEY, TOPIC, Bench, envelope
+from parasync.testing.conformance._bench import Bench
+from parasync.testing.conformance._ends import EPOCH, KEY, TOPIC, envelope
 from parasync.testing.conformance._run import Checks, closed
 from parasync.transports import AskTransport
 

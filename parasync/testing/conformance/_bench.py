@@ -10,61 +10,24 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import attrs
 
 from parasync.errors import NoAuthorityError
-from parasync.protocol import EPOCH_BITS, EncodedBody, Envelope, KeyPage, ListKeys, Probe, ProbeReply, Request, Response
+from parasync.protocol import EncodedBody, Envelope, KeyPage, ListKeys, Probe, ProbeReply, Request, Response
 from parasync.testing.conformance._clauses import TRANSPORT_CLAUSES, Clause
+from parasync.testing.conformance._ends import MARKERS, TOPIC, Ends, Loss, envelope, is_marker
 from parasync.testing.conformance._run import Check, broken, closer
 from parasync.transports import AskTransport, Capabilities, SyncTransport, Unsubscribe
 
-TOPIC: Final = "topic"
-KEY: Final = "topic:1"
-OTHER_KEY: Final = "topic:2"
-KEY_IN_OTHER_TOPIC: Final = "other:1"
 _WATCH: Final = "conformance:watch"
-EPOCH: Final = 1_700_000_000 << EPOCH_BITS
-"""Of the size of a real one, and not ahead of any clock."""
-
-Loss: TypeAlias = Callable[[str], Awaitable[None]]
-"""Gets a key, and makes the reader lose something that is said of it, or hear what it cannot decode."""
-
-_MARKERS: Final = 1 << 40
 _PAUSE_S: Final = 0.001
 _EXCUSED_S: Final = 0.5
 _LONG_PAUSE_S: Final = 0.05
 _WARM_UP: Final = ListKeys(prefix="is anybody there?")
 _WARM_UPS: Final = 50
 _PROBE_S: Final = 0.05
-
-
-@attrs.frozen
-class Ends:
-    """Two ends of one bus, as a factory may yield them.
-
-    Args:
-        writer: publishes and asks.
-        reader: subscribes and serves; may be the writer itself.
-        losses: functions that make the reader lose something that is said of a key, or hear what it cannot decode; such as a
-            cut connection, or a malformed message. They return when nothing that is said later can overtake that. Without any,
-            clause 7 is not checked on a transport that may lose.
-    """
-
-    writer: SyncTransport
-    reader: SyncTransport
-    losses: tuple[Loss, ...] = ()
-
-
-def envelope(sequence: int, value: Any = None) -> Envelope[Any]:
-    """An envelope whose value nobody looks at."""
-    return Envelope({"n": sequence} if value is None else value, "1.0", sequence)
-
-
-def is_marker(what: object) -> bool:
-    """Whether this is one of those that only monitors hear."""
-    return isinstance(what, Envelope) and what.sequence >= _MARKERS
 
 
 @attrs.define(eq=False)
@@ -100,7 +63,7 @@ class Bench:
         self.patience_s = patience_s
         self.heard: list[Any] = []
         self._monitors: list[_Monitor] = []
-        self._numbers = count(_MARKERS)
+        self._numbers = count(MARKERS)
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from parasync.errors import ClosedError, InvalidKeyError, UsageError
 from parasync.protocol import Envelope, ListKeys, Probe
-from parasync.testing.conformance._bench import KEY, TOPIC, Bench, envelope, is_marker
+from parasync.testing.conformance._bench import Bench
+from parasync.testing.conformance._ends import KEY, TOPIC, envelope, is_marker
 from parasync.testing.conformance._run import Checks, broken, closed
 
 check: Final[Checks[Bench]] = Checks()

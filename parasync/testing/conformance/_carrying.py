@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from parasync.protocol import Envelope, Kind
-from parasync.testing.conformance._bench import EPOCH, KEY, KEY_IN_OTHER_TOPIC, OTHER_KEY, TOPIC, Bench, envelope, is_marker
+from parasync.testing.conformance._bench import Bench
+from parasync.testing.conformance._ends import EPOCH, KEY, KEY_IN_OTHER_TOPIC, OTHER_KEY, TOPIC, envelope, is_marker
 from parasync.testing.conformance._run import Checks
 
 check: Final[Checks[Bench]] = Checks()

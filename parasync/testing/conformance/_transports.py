@@ -7,8 +7,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
 from parasync.testing.conformance import _asking, _bounds, _carrying
-from parasync.testing.conformance._bench import Bench, Ends
+from parasync.testing.conformance._bench import Bench
 from parasync.testing.conformance._clauses import TRANSPORT_CLAUSES, Clause
+from parasync.testing.conformance._ends import Ends
 from parasync.testing.conformance._run import Check, Report, entered, refuse_factory, run_checks
 from parasync.transports import Capabilities, SyncTransport
 
