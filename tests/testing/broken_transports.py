@@ -707,3 +707,20 @@ class TakesAnyTimeout(InProcessTransport):
             raise
         except UsageError as error:
             raise error if self.closed else AskTimeoutError("too late") from None
+
+
+class ChokesOnObjects(InProcessTransport):
+    """Clause 9: what cannot be encoded is an error of its encoder."""
+
+    def publish(self, key: str, envelope: Envelope[Any]) -> None:
+        if type(envelope.value) is object:
+            raise TypeError("cannot serialize")
+        super().publish(key, envelope)
+
+
+class LooksOpen(LinkedTransport):
+    """Clause 11: closed, it says that it is not."""
+
+    @property
+    def closed(self) -> bool:
+        return False

@@ -12,6 +12,7 @@ from parasync.protocol import Envelope, ListKeys, Probe
 from parasync.testing.conformance._bench import Bench
 from parasync.testing.conformance._ends import KEY, TOPIC, envelope, is_marker
 from parasync.testing.conformance._run import Checks, broken, closed
+from parasync.transports import LimitedTransport
 
 check: Final[Checks[Bench]] = Checks()
 
@@ -86,7 +87,9 @@ async def a_closed_transport_refuses_everything_and_delivers_nothing(bench: Benc
     end_topic = bus.subscribe_topic(TOPIC, bench.note("closed"))
     if bench.writer is not bus:
         await bench.join(KEY, end=bench.writer)
+    bench.expect(isinstance(bus, LimitedTransport) and bus.closed, False)
     await closed(bus)
+    bench.expect(isinstance(bus, LimitedTransport) and not bus.closed, False)
     await closed(bus)
     ignored = bench.note("ignored")
     _must_raise(bench, ClosedError, "publish", lambda: bus.publish(KEY, envelope(1)))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from parasync.errors import EncodeError
 from parasync.protocol import Envelope, Kind
 from parasync.testing.conformance._bench import Bench
 from parasync.testing.conformance._ends import EPOCH, KEY, KEY_IN_OTHER_TOPIC, OTHER_KEY, TOPIC, envelope, is_marker
@@ -268,3 +269,19 @@ async def an_envelope_arrives_whole_and_the_published_one_stays_as_it_was(bench:
         )
         followed = [each.sequence - 1 if each.after is None else each.after for each in (got, same)]
         bench.expect(followed[0] <= followed[1], True)
+
+
+@check(9)
+async def what_cannot_be_encoded_is_refused_or_arrives_and_stops_nothing(bench: Bench) -> None:
+    bench.reader.subscribe(KEY, bench.note("heard"))
+    await bench.join(KEY)
+    arrives = {("heard", 1)}
+    try:
+        bench.writer.publish(KEY, Envelope(object(), "1.0", 1))
+    except EncodeError:
+        arrives = set()
+    await bench.quiet()
+    bench.expect(set(bench.heard), arrives)
+    await bench.say(KEY, 2)
+    await bench.quiet()
+    bench.expect(set(bench.heard), arrives | {("heard", 2)})
