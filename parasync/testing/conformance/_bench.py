@@ -1,7 +1,7 @@
 """Where a transport is checked: its ends, what they have heard, and how to know that nothing more is under way.
 
-Nothing here waits for time to pass. Who says something waits until a *monitor*, a subscription of its own, has heard it; and as
-the order of one key is kept, what was said before a *marker* has arrived everywhere when the marker has.
+Nothing is taken for granted because some time has passed. Who says something waits until a *monitor*, a subscription of its own,
+has heard it; and as the order of one key is kept, what was said before a *marker* has arrived everywhere when the marker has.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from typing import Any, Final, cast
 
@@ -41,6 +42,12 @@ class _Monitor:
     def covers(self, key: str) -> bool:
         return key.partition(":")[0] == self.name if self.topical else key == self.name
 
+    def heard_since(self, length: int, sequence: int) -> bool:
+        return sequence in self.heard[length:]
+
+    def heard_from(self, sequence: int) -> bool:
+        return any(heard >= sequence for heard in self.heard)
+
 
 class Bench:
     """One bus, freshly made, for one check.
@@ -69,8 +76,6 @@ class Bench:
         self._thread = threading.get_ident()
         self._disturbed = False
         self._excusable = "close" not in check.needs
-        if not claims.lossless:
-            self.writer.subscribe(_WATCH, lambda _: None, self._interrupted)
 
     @property
     def name(self) -> str:
@@ -100,6 +105,11 @@ class Bench:
             elif not getattr(self.claims, need):
                 return f"the transport does not claim {need}"
         return ""
+
+    def begin(self) -> None:
+        """Listen for losses that the check will not have made."""
+        if not self.claims.lossless:
+            self.writer.subscribe(_WATCH, lambda _: None, self._interrupted)
 
     @property
     def excused(self) -> bool:
@@ -142,6 +152,10 @@ class Bench:
                 self.notice()
 
         return handler
+
+    def has_heard(self, what: tuple[Any, ...]) -> bool:
+        """Whether somebody has noted this."""
+        return what in self.heard
 
     def notice(self) -> None:
         """Something has happened that somebody may wait for; may be called on any thread."""
@@ -194,7 +208,7 @@ class Bench:
         since = [(monitor, len(monitor.heard)) for monitor in self._monitors if monitor.covers(key)]
         self.writer.publish(key, what)
         for monitor, length in since:
-            if not await self.until(lambda m=monitor, n=length: what.sequence in m.heard[n:]):  # type: ignore[misc]
+            if not await self.until(partial(monitor.heard_since, length, what.sequence)):
                 self._unheard(monitor, f"the envelope with sequence {what.sequence}", clause)
 
     async def quiet(self) -> None:
@@ -206,7 +220,7 @@ class Bench:
             number = first
             while True:
                 self.writer.publish(key, envelope(number))
-                if await self.until(lambda m=monitor, n=first: any(heard >= n for heard in m.heard), pause_s):  # type: ignore[misc]
+                if await self.until(partial(monitor.heard_from, first), pause_s):
                     break
                 waited_s += pause_s
                 if waited_s > self.patience_s:

@@ -27,6 +27,9 @@ class Subject(Protocol):
     def lacks(self, needs: tuple[str, ...], /) -> str:
         """Why a check with these needs is not demanded; "" where it is."""
 
+    def begin(self) -> None:
+        """Called when a check begins; what it raises breaks the clause."""
+
     @property
     def excused(self) -> bool:
         """Whether the check may have failed since something was lost in the midst of it, and was said to be."""
@@ -178,6 +181,7 @@ async def _judge(check: Check[S], clause: Clause, subject: S, limit_s: float) ->
     deadline = asyncio.timeout(limit_s)
     try:
         async with deadline:
+            subject.begin()
             await check.run(subject)
     except ConformanceError:
         raise
