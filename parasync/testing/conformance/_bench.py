@@ -1,7 +1,7 @@
 """Where a transport is checked: its ends, what they have heard, and how to know that nothing more is under way.
 
-Nothing is taken for granted because some time has passed. Who says something waits until a *monitor*, a subscription of its own,
-has heard it; and as the order of one key is kept, what was said before a *marker* has arrived everywhere when the marker has.
+Nothing is believed because some time has passed. Who says something waits until a *monitor*, a subscription of its own, has
+heard it; and as the order of one key is kept, what was said before a *marker* has arrived everywhere when the marker has.
 """
 
 from __future__ import annotations
