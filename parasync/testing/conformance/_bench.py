@@ -109,7 +109,8 @@ class Bench:
     def begin(self) -> None:
         """Listen for losses that the check will not have made."""
         if not self.claims.lossless:
-            self.writer.subscribe(_WATCH, lambda _: None, self._interrupted)
+            for end in (self.writer, self.reader):
+                end.subscribe(_WATCH, lambda _: None, self._interrupted)
 
     @property
     def excused(self) -> bool:
