@@ -76,8 +76,8 @@ def _is_step(handle: Handle) -> bool:
     owner = getattr(callback, "__self__", None)
     if not isinstance(owner, asyncio.Task):
         return False
-    name = getattr(callback, "__name__", None)
-    return name is None or not hasattr(type(owner), name)
+    name = getattr(callback, "__name__", "")
+    return not name or not hasattr(owner, name)
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -166,34 +166,35 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._advance()
                 continue
             if self.left <= 0:
-                raise LivelockError(
-                    f"got no end within {self._steps_max} steps and callbacks, at {self.now_s - self.start_s:.6f} s of virtual "
-                    f"time, expected the program to end; most of the last steps: {trace.busiest()}"
-                )
+                raise self._livelock()
             self.left -= 1
-            handle = self._pick()
+            handle, is_step = self._pick()
             if handle._cancelled:
                 continue
-            if _is_step(handle):
+            if is_step:
                 trace.took(self.now_s - self.start_s, getattr(handle._callback.__self__, "number", -1))
             handle._run()
             if self.escape is not None:
                 raise self.escape
         self.stop()
 
-    def _pick(self) -> Any:
-        """The next of what is ready: any step of a task that became ready before the first callback, or that callback."""
+    def _pick(self) -> tuple[Any, bool]:
+        """The next of what is ready: any step of a task that became ready before the first callback, or that callback.
+
+        Second, whether it is a step.
+        """
         ready, steps = self._ready, self._waiting_steps
         if self._random is None:
-            return ready.popleft()
+            first = ready.popleft()
+            return first, _is_step(first)
         while ready and _is_step(ready[0]):
             steps.append(ready.popleft())
         count = len(steps) + bool(ready)
         number = int(self._random() * count) if count > 1 else 0
         if number == len(steps):
-            return ready.popleft()
+            return ready.popleft(), False
         steps[number], steps[-1] = steps[-1], steps[number]
-        return steps.pop()
+        return steps.pop(), True
 
     def _take_due(self) -> None:
         """Get the callbacks whose time has come ready."""
@@ -220,14 +221,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
         while scheduled and scheduled[0]._cancelled:
             heapq.heappop(scheduled)._scheduled = False
         if not scheduled:
-            waiting = tuple(where(task) for task in self.pending())
-            raise DeadlockError(
-                f"got a deadlock at {self.now_s - self.start_s:.6f} s of virtual time, expected the program to end: everybody "
-                f"waits, and no timer will wake anybody\n" + "\n".join(waiting),
-                waiting,
-            )
+            raise self._deadlock()
         self.now_s = max(self.now_s, scheduled[0]._when)
         return None
+
+    def _deadlock(self) -> DeadlockError:
+        waiting = tuple(where(task) for task in self.pending())
+        what = "everybody waits, and no timer will wake anybody"
+        return DeadlockError("\n".join([f"got a deadlock{self._at}, expected the program to end: {what}", *waiting]), waiting)
+
+    def _livelock(self) -> LivelockError:
+        waiting = tuple(where(task) for task in self.pending())
+        what = f"got no end within {self._steps_max} steps and callbacks{self._at}, expected the program to end"
+        busiest = f"most of the last steps: {self.trace.busiest()}"
+        return LivelockError("\n".join([f"{what}; {busiest}", *waiting]), waiting)
+
+    @property
+    def _at(self) -> str:
+        return f", at {self.now_s - self.start_s:.6f} s of virtual time"
 
     def pending(self) -> list[asyncio.Task[Any]]:
         """The tasks that have not ended, in the order of their making."""

@@ -21,7 +21,7 @@ from parasync.testing._waits import generator_at, where
 
 T = TypeVar("T")
 
-WALL_START_S: Final = 1_735_689_600.0
+_WALL_START_S: Final = 1_735_689_600.0
 """The wall clock at the start of a run, in seconds since 1970: the first moment of 2025."""
 CLEANING_STEPS_MAX: Final = 10_000
 """How many steps what was left behind may take to end when it is cancelled."""
@@ -105,7 +105,7 @@ def _surroundings(loop: VirtualLoop, seed: int | None) -> Iterator[None]:
     chance = random.Random(seed or 0)  # noqa: S311
     gc.disable()
     try:
-        with refusing(loop), another_world(loop.time, lambda: WALL_START_S - loop.start_s + loop.now_s, chance):
+        with refusing(loop), another_world(loop.time, lambda: _WALL_START_S - loop.start_s + loop.now_s, chance):
             yield
     finally:
         random.setstate(state)

@@ -232,8 +232,11 @@ def test_a_livelock_names_the_busiest() -> None:
         await asyncio.create_task(busy())
         await quiet
 
-    with pytest.raises(LivelockError, match=r"within 5000 steps.*busy \(task 2\): 1000"):
+    with pytest.raises(LivelockError, match=r"within 5000 steps.*busy \(task 2\): 1000") as caught:
         run(main, steps_max=5_000)
+    main_task, *others = caught.value.tasks
+    assert main_task.startswith("task 'main' in ")
+    assert len(others) == 2
 
 
 def test_a_program_that_beats_for_ever_does_not_end_either() -> None:
