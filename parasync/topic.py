@@ -126,6 +126,9 @@ class Topic(Generic[T]):
 
         It returns the value, or None for a tombstone. It raises `SchemaSkewError` for another major without an upcast,
         `ParseError` for all else that is wrong, and nothing else.
+
+        Args:
+            codec: that of the bus or store where the bodies come from.
         """
         reader = self._readers.get(codec)
         if reader is None:
@@ -136,6 +139,10 @@ class Topic(Generic[T]):
     def encode(self, value: T, codec: Codec) -> EncodedBody:
         """The body of a value.
 
+        Args:
+            value: an instance of the type of the topic.
+            codec: that of the bus or store which is to hold it.
+
         Raises:
             InvalidTypeError: it is not of the type of the topic; `problems` names the paths.
             EncodeError: it cannot be encoded: too deep, too large, or an unsupported type where none is declared.
@@ -143,7 +150,7 @@ class Topic(Generic[T]):
         return self.writer(codec)(value)
 
     def writer(self, codec: Codec) -> Callable[[T], EncodedBody]:
-        """The function that encodes values of this topic: the same object whenever the codec is the same.
+        """The function that encodes values of this topic: the same object whenever `codec` is the same.
 
         It raises `InvalidTypeError` and `EncodeError` as `encode` does, and nothing else.
         """

@@ -19,6 +19,8 @@ import pytest
 
 import parasync
 from parasync import errors
+from parasync.transports import AskTransport
+from parasync.transports.nats import NatsTransport
 
 PACKAGE = Path(parasync.__file__).parent
 
@@ -42,9 +44,9 @@ def error_classes() -> list[type[Exception]]:
 
 
 def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Every exported function and class, and every public method of the classes."""
-    for name in sorted(parasync.__all__):
-        item = getattr(parasync, name)
+    """Every exported function and class, and every public method of the classes; and the transport that is imported apart."""
+    for name in (*sorted(parasync.__all__), "NatsTransport"):
+        item = NatsTransport if name == "NatsTransport" else getattr(parasync, name)
         if inspect.isclass(item):
             yield name, item
             for attribute, member in vars(item).items():
@@ -65,6 +67,23 @@ def section(doc: str, name: str) -> str:
         if head[1] == name:
             return doc[head.end() : heads[number + 1].start() if number + 1 < len(heads) else len(doc)]
     return ""
+
+
+CONTRACTS: dict[str, tuple[type, ...]] = {
+    "MsgpackCodec": (parasync.Codec,),
+    "MemoryStore": (parasync.Store,),
+    "InProcessTransport": (parasync.SyncTransport, AskTransport),
+    "NatsTransport": (parasync.SyncTransport, AskTransport),
+}
+"""What these classes implement; their methods need not say again what the contract says of an argument."""
+
+
+def contract_of(name: str) -> str:
+    """What the contract says of a method, "" where there is none."""
+    owner, _, method = name.partition(".")
+    method = method.removesuffix("_blocking")
+    found = [vars(contract)[method] for contract in CONTRACTS.get(owner, ()) if method in vars(contract)]
+    return "".join(f"\n{inspect.cleandoc(each.__doc__ or '')}" for each in found)
 
 
 def doc_of(name: str) -> str:
@@ -121,14 +140,14 @@ def test_the_first_line_is_the_promise(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(CALLABLES))
 def test_what_a_caller_may_choose_is_documented(name: str) -> None:
-    """Every parameter of an exported class or function, and every option of a method: in `Args:`, or named in the text."""
+    """Every parameter of an exported class, function or method: in `Args:`, or named in the text."""
     item, doc = CALLABLES[name], doc_of(name)
     if doc.split("\n\n")[-1].startswith("Made by "):
         return
-    listed = section(doc, "Args")
+    listed = section(doc, "Args") + section(contract_of(name), "Args")
     missing = [
         parameter
-        for parameter in (options_of(item) if "." in name else parameters_of(item))
+        for parameter in parameters_of(item)
         if not re.search(rf"^\s+\*{{0,2}}{parameter}:", listed, re.MULTILINE)
         and not re.search(rf"`{parameter}" if not hasattr(item, "_fields") else rf"\b{parameter}", doc)
     ]

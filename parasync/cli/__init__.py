@@ -28,3 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"parasync: the command line needs {name}: pip install 'parasync[cli]'\n")
         return Exit.USAGE
+    except KeyboardInterrupt:
+        # While it was being loaded; later, `run` sees to it.
+        return Exit.INTERRUPTED

@@ -145,9 +145,9 @@ class Asker:
 
     async def _newest(self, key: str) -> Envelope[Any] | None:
         answer = await self.ask(parse_key(key).topic, Ask(0, (key,), (None,)))
-        if not isinstance(answer, Answer) or len(answer.outcomes) != 1 or isinstance(answer.outcomes[0], Unanswered):
-            raise _unexpected(answer)
-        outcome = answer.outcomes[0]
+        outcome = answer.outcomes[0] if isinstance(answer, Answer) and len(answer.outcomes) == 1 else Unanswered()
+        if isinstance(outcome, Unanswered):
+            raise DecodeError(outcome.reason) if outcome.reason else _unexpected(answer)
         return outcome if isinstance(outcome, Envelope) else None
 
 

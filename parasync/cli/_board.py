@@ -24,6 +24,8 @@ _FRESH_S: Final = 1.0
 """How long a value that changed is shown in bold, in seconds."""
 
 _WIDE_COLUMNS: Final = 110
+_NARROW_COLUMNS: Final = 60
+"""Below it there is room for the key, the status and the value, and for nothing else."""
 _LINES_AROUND: Final = 6
 
 
@@ -35,14 +37,19 @@ def board(follower: Follower, title: str, console: Console, now_s: float) -> Gro
     # What is left of the width is for the values; a long one must not squeeze the others.
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), expand=True)
     table.add_column("key", overflow="ellipsis", no_wrap=True, max_width=max(16, console.size.width // 3))
-    table.add_column("version", no_wrap=True)
-    table.add_column("age", justify="right", no_wrap=True, min_width=4)
+    narrow = console.size.width < _NARROW_COLUMNS
+    if not narrow:
+        table.add_column("version", no_wrap=True)
+        table.add_column("age", justify="right", no_wrap=True, min_width=4)
     table.add_column("status", no_wrap=True, min_width=10)
-    table.add_column("changes", justify="right", no_wrap=True)
+    if not narrow:
+        table.add_column("changes", justify="right", no_wrap=True)
     table.add_column("value", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows[:room]:
-        table.add_row(*_cells(row, wide, now_s))
-    return Group(Text(printable(title), style="bold"), Text(), table, *_notes(follower, rows, room))
+        key, version, how_old, status, changes, value = _cells(row, wide, now_s)
+        table.add_row(*((key, status, value) if narrow else (key, version, how_old, status, changes, value)))
+    head = Text(printable(title), style="bold", no_wrap=True, overflow="ellipsis")
+    return Group(head, Text(), table, *_notes(follower, rows, room))
 
 
 def line(event: Event) -> str:
@@ -98,7 +105,8 @@ def _notes(follower: Follower, rows: list[Followed], room: int) -> list[Text]:
     """What does not fit into a row: what is not shown, and why something is not as it should be."""
     notes = []
     if len(rows) > room:
-        notes.append(Text(f"… and {len(rows) - room:,} more: a taller window shows them", style="dim"))
+        more = f"… and {len(rows) - room:,} more: a taller window shows them"
+        notes.append(Text(more, style="dim", no_wrap=True, overflow="ellipsis"))
     if follower.left_out:
         notes.append(Text(f"… and at least {len(follower.left_out):,} that are not followed", style="dim"))
     said = follower.problem or next((row.replica.reason for row in rows if row.replica.reason), "")

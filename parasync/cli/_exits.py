@@ -28,6 +28,8 @@ class Exit(enum.IntEnum):
     """The authority refused, e.g. because it takes no writes from others or the value is not of its type."""
     FAILED = 70
     """A fault of this program; what it printed belongs into a bug report."""
+    UNWRITABLE = 74
+    """What it had to print or to store could not be written, e.g. because a disk is full."""
     INTERRUPTED = 130
     """Ctrl-C or SIGTERM, before it was done."""
     PIPE_CLOSED = 141

@@ -59,9 +59,12 @@ def read_file(path: Path) -> Read:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return Problem(0, 0, "not a regular file")
         data = file.read(FILE_BYTES_MAX + 1)
-    if len(data) > FILE_BYTES_MAX:
-        return Problem(0, 0, f"longer than {FILE_BYTES_MAX:,} bytes")
-    return parse(data, path.suffix)
+    return parse_limited(data, path.suffix)
+
+
+def parse_limited(data: bytes, suffix: str) -> Read:
+    """Read a text of which no more than one byte beyond `FILE_BYTES_MAX` was loaded; see `parse`."""
+    return Problem(0, 0, f"longer than {FILE_BYTES_MAX:,} bytes") if len(data) > FILE_BYTES_MAX else parse(data, suffix)
 
 
 def _opened(path: str, flags: int) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
 import sys
 import traceback
+import warnings
+from pathlib import Path
 from typing import Final
 
 import click
@@ -55,6 +58,8 @@ def program() -> None:
 
 REPEAT_S: Final = 60.0
 """How long a message of the library is not repeated when no other came between, in seconds."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Errors of a disk that takes no more, which whoever started the program can do something about."""
 _COMPLETION: Final = "_PARASYNC_COMPLETE"
 """What a shell sets when it asks for completions."""
 _LOG_FORMAT: Final = "parasync: %(message)s"
@@ -62,29 +67,53 @@ _LOG_FORMAT: Final = "parasync: %(message)s"
 
 def run(arguments: list[str]) -> int:
     """Run one command; whatever happens, the result is an exit code, and nobody sees a traceback but for a fault of ours."""
+    _open_all()
     _log()
     try:
         code = _ran(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still in the buffer has nowhere to go; the interpreter would complain when it flushes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return Exit.PIPE_CLOSED
     except click.ClickException as error:
         error.show()
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
+        # A second Ctrl-C, or an unlucky first one, leaves coroutines that nobody awaited, and nobody has to hear of them.
+        warnings.simplefilter("ignore", RuntimeWarning)
         return Exit.INTERRUPTED
     except ParasyncError as error:
         click.echo(f"parasync: {error}", err=True)
         return exit_of(error)
     except ModuleNotFoundError:
         raise
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _fault()
+        _forget_output()
+        click.echo(f"parasync: what was to be written could not be ({error.strerror}); make room, then try again", err=True)
+        return Exit.UNWRITABLE
     except Exception:  # noqa: BLE001 -- the last place where it can be told from an ordinary end
-        traceback.print_exc()
-        click.echo("parasync: this is a fault of parasync; please report it with the lines above", err=True)
-        return Exit.FAILED
+        return _fault()
     return code
+
+
+def _fault() -> Exit:
+    traceback.print_exc()
+    click.echo("parasync: this is a fault of parasync; please report it with the lines above", err=True)
+    return Exit.FAILED
+
+
+def _open_all() -> None:
+    """Let nothing fail because this process was started with a stream closed, as `>&-` does: nobody wants to read it."""
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 -- for as long as the process lives
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+
+def _forget_output() -> None:
+    """What is still in the buffer has nowhere to go; the interpreter would complain when it flushes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _ran(arguments: list[str]) -> int:

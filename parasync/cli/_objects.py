@@ -12,7 +12,7 @@ from parasync import ABSENT, Version
 from parasync.cli._address import find_url
 from parasync.cli._asks import Asker, any_topic
 from parasync.cli._exits import Exit
-from parasync.cli._formats import FILE_BYTES_MAX, SUFFIXES, Problem, Read, parse, read_file
+from parasync.cli._formats import FILE_BYTES_MAX, SUFFIXES, Problem, Read, parse, parse_limited, read_file
 from parasync.cli._options import BusOptions, ShownCommand, bus_options, timeout_option
 from parasync.cli._render import short, to_json
 from parasync.cli._running import run_to_end
@@ -164,7 +164,7 @@ async def _told(asker: Asker, request: Put) -> Version:
 
 def _value_of(text: str) -> Read:
     if text == "-":
-        return parse(sys.stdin.buffer.read(FILE_BYTES_MAX), ".json")
+        return parse_limited(sys.stdin.buffer.read(FILE_BYTES_MAX + 1), ".json")
     if not text.startswith("@"):
         return parse(text.encode("utf-8", "surrogateescape"), ".json")
     path = Path(text[1:])

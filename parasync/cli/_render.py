@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
+import sys
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 SHORT_CHARS_MAX: Final = 200
 """The most characters of a value that a table gets to see; a terminal shows fewer."""
+
+
+def can_draw() -> bool:
+    """Whether standard output is a terminal that can be drawn upon again and again, which a dumb one cannot."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def plain(value: object) -> Any:
@@ -39,7 +46,7 @@ def _name(name: object) -> str:
 def to_json(value: object, *, indent: int | None = None) -> str:
     """A value as JSON, on one line unless indented; control characters are always escaped."""
     text = json.dumps(plain(value), ensure_ascii=False, indent=indent)
-    return text if indent is not None and text.isascii() else _escaped(text, keep="\n" if indent is not None else "")
+    return _escaped(text, keep="\n" if indent is not None else "")
 
 
 def short(value: object, chars_max: int = SHORT_CHARS_MAX) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import sys
 import time
 from typing import Final
@@ -17,7 +18,7 @@ from parasync.cli._board import board, json_line, line
 from parasync.cli._exits import Exit
 from parasync.cli._follow import Follower
 from parasync.cli._options import BusOptions, ShownCommand, bus_options
-from parasync.cli._render import to_json
+from parasync.cli._render import can_draw, to_json
 from parasync.cli._running import run_until_stopped
 from parasync.errors import ParasyncError
 from parasync.protocol import parse_key, parse_pattern
@@ -65,7 +66,7 @@ async def _watch(options: BusOptions, what: tuple[str, str | None], as_json: boo
     url = find_url(options)
     key, prefix = what
     async with options.transport(url, "parasync watch") as bus, Follower(bus, key, prefix, time.monotonic) as follower:
-        if as_json or not sys.stdout.isatty():
+        if as_json or not can_draw():
             await _print(follower, as_json)
         else:
             shown = key if prefix is None else f"{key}:{prefix}*"
@@ -77,6 +78,7 @@ async def _print(follower: Follower, as_json: bool) -> None:
     problem = ""
     while True:
         await _something(follower)
+        _check_reader()
         if follower.problem != problem:
             problem = follower.problem
             if problem:
@@ -87,6 +89,15 @@ async def _print(follower: Follower, as_json: bool) -> None:
         if follower.dropped:
             dropped, follower.dropped = follower.dropped, 0
             click.echo(to_json({"event": "dropped", "count": dropped}) if as_json else f"dropped  {dropped} events")
+
+
+def _check_reader() -> None:
+    """Raise `BrokenPipeError` when nobody reads the output any more: while nothing changes, no write would find it out."""
+    if hasattr(select, "poll"):
+        poller = select.poll()
+        poller.register(sys.stdout.fileno(), 0)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0)):
+            raise BrokenPipeError
 
 
 async def _draw(follower: Follower, title: str) -> None:

@@ -105,7 +105,8 @@ class FolderWriter:
             current, exists = error.version, False
         if exists if request.expected == ABSENT else request.expected != current:
             at = f"it is at {current}" if exists else "it does not exist"
-            raise ConflictError(f"got expected version {request.expected}, but {at}: read it again, then write", current)
+            wanted = "no object" if request.expected == ABSENT else f"version {request.expected}"
+            raise ConflictError(f"got expected {wanted}, but {at}: read it again, then write", current)
 
     def _done(self, request: Put) -> Version | None:
         """The outcome of an earlier try."""

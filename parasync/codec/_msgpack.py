@@ -15,7 +15,7 @@ from parasync.codec._tags import NESTED, tagged, untagged
 from parasync.errors import DecodeError, EncodeError, UsageError
 from parasync.gate import VALUE_DEPTH_MAX, encode_any
 from parasync.gate._crowd import SHARED_HASH_MAX, spread_dict
-from parasync.protocol import EncodedBody, Envelope, Kind
+from parasync.protocol import EPOCH_BITS, EncodedBody, Envelope, Kind
 
 T = TypeVar("T")
 
@@ -32,7 +32,6 @@ EPOCH_AHEAD_MAX_S: Final = 86_400
 FRAME_BYTES_MIN: Final = 18
 """The shortest frame: a tombstone with small numbers."""
 
-_EPOCH_TIME_SHIFT: Final = 20
 _STATE: Final = Kind.STATE
 _EXTENSIONS: Final = bytes([0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8])
 _TAGS_BYTES: Final = 3 * SHARED_HASH_MAX
@@ -143,7 +142,7 @@ class MsgpackCodec:
             raise DecodeError(f"got a frame whose body is too long, expected at most {self.body_bytes_max} bytes")
         # An epoch that was begun stays begun, so the clock is read once for each.
         if envelope.epoch != self._begun:
-            if envelope.epoch >> _EPOCH_TIME_SHIFT > self._wall_clock() + EPOCH_AHEAD_MAX_S:
+            if envelope.epoch >> EPOCH_BITS > self._wall_clock() + EPOCH_AHEAD_MAX_S:
                 raise DecodeError("got a frame from an epoch that begins more than a day ahead; check the clocks")
             self._begun = envelope.epoch
         return envelope

@@ -8,15 +8,14 @@ from __future__ import annotations
 import collections.abc as abstract
 import enum
 import types
-import typing
 from collections.abc import Callable
-from typing import Any, Final, ForwardRef, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, ForwardRef, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import attrs
 
 from parasync.errors import UsageError
 from parasync.gate._adapters import adapter_of, grouped
-from parasync.gate._fields import is_record, qualifier_of, record_attributes, typed_dict_fields, types_of
+from parasync.gate._fields import is_record, is_typed_dict, qualifier_of, record_attributes, typed_dict_fields, types_of
 from parasync.gate._forms import FORMS
 from parasync.gate._shape import (
     NONE,
@@ -54,7 +53,11 @@ def shape_of(type_: Any) -> Shape:
     Raises:
         UsageError: a part of the type cannot be carried, or members of a union cannot be told apart; the text names it.
     """
-    return _Analysis().shape(type_)
+    try:
+        return _Analysis().shape(type_)
+    except RecursionError:
+        pass
+    raise UsageError(f"got {name_of(type_)}, expected a type that is not made of ever new types: its recursion has no end")
 
 
 def name_of(type_: Any) -> str:
@@ -91,6 +94,8 @@ class _Analysis:
             return self._variable(type_)
         if isinstance(type_, str | ForwardRef):
             return self._referred(type_)
+        if type_ is Self:
+            return self._itself()
         if hasattr(type_, "__supertype__"):
             return self.shape(type_.__supertype__)
         adapter = adapter_of(type_)
@@ -102,6 +107,8 @@ class _Analysis:
 
     def _structured(self, type_: Any) -> Shape:
         origin, args = get_origin(type_) or type_, get_args(type_)
+        if getattr(type_, "__unpacked__", False) is True:
+            raise _unsupported(type_)
         if qualifier_of(type_) is not None:
             return self.shape(args[0])
         if origin in (Union, types.UnionType):
@@ -125,7 +132,7 @@ class _Analysis:
     def _class(self, type_: Any, origin: type, args: tuple[Any, ...]) -> Shape:
         if issubclass(origin, enum.Enum):
             return _enum(origin)
-        if typing.is_typeddict(origin):
+        if is_typed_dict(origin):
             return self._named(type_, lambda: self._keyed(type_, origin))
         if issubclass(origin, tuple) and hasattr(origin, "_fields"):
             return self._named(type_, lambda: self._named_tuple(type_, origin))
@@ -150,6 +157,13 @@ class _Analysis:
             if name_of(known) == name:
                 return placeholder
         raise UsageError(f"got the name {name}, expected the type itself, or the name of the alias that it stands in")
+
+    def _itself(self) -> Shape:
+        """`Self`: the innermost class under way."""
+        for known, placeholder in reversed(self._open.items()):
+            if isinstance(get_origin(known) or known, type):
+                return placeholder
+        raise _unsupported(Self)
 
     def _record(self, type_: Any, origin: type) -> Shape:
         hints = types_of(type_)

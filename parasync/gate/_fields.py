@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import sys
 import typing
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
@@ -18,6 +19,11 @@ _QUALIFIERS: Final = ("Annotated", "Final", "Required", "NotRequired", "ReadOnly
 def is_record(cls: type) -> bool:
     """Whether a class is an attrs class or a dataclass."""
     return attrs.has(cls) or dataclasses.is_dataclass(cls)
+
+
+def is_typed_dict(cls: type) -> bool:
+    """Whether a class is a `TypedDict`, of `typing` or of `typing_extensions`, which before Python 3.13 has one of its own."""
+    return typing.is_typeddict(cls) or (issubclass(cls, dict) and type(cls).__name__ == "_TypedDictMeta")
 
 
 def record_attributes(cls: type) -> tuple[attrs.Attribute[Any], ...]:
@@ -71,7 +77,7 @@ def types_of(type_: Any) -> dict[str, Any] | Any:
     """
     if hasattr(type_, "__value__"):
         origin = get_origin(type_) or type_
-        return _filled(origin.__value__, dict(zip(origin.__type_params__, get_args(type_), strict=False)))
+        return _filled(origin.__value__, _matched(origin.__type_params__, get_args(type_)))
     origin = get_origin(type_) or type_
     arguments = _arguments(origin, get_args(type_))
     found: dict[str, Any] = {}
@@ -113,7 +119,7 @@ def _hints(base: type, origin: type) -> dict[str, Any]:
 
 def _arguments(origin: Any, args: tuple[Any, ...]) -> dict[Any, dict[Any, Any]]:
     """For each generic base what its type variables stand for."""
-    found: dict[Any, dict[Any, Any]] = {origin: dict(zip(getattr(origin, "__parameters__", ()), args, strict=False))}
+    found: dict[Any, dict[Any, Any]] = {origin: _matched(getattr(origin, "__parameters__", ()), args)}
     queue = [origin]
     while queue:
         cls = queue.pop()
@@ -121,13 +127,20 @@ def _arguments(origin: Any, args: tuple[Any, ...]) -> dict[Any, dict[Any, Any]]:
             base = get_origin(alias)
             if isinstance(base, type) and base is not typing.Generic and base not in found:
                 filled = [_filled(arg, found[cls]) for arg in get_args(alias)]
-                found[base] = dict(zip(getattr(base, "__parameters__", ()), filled, strict=False))
+                found[base] = _matched(getattr(base, "__parameters__", ()), filled)
                 queue.append(base)
         for base in getattr(cls, "__bases__", ()):
             if base not in found and base is not object:
                 found[base] = {}
                 queue.append(base)
     return found
+
+
+def _matched(parameters: Sequence[Any], args: Sequence[Any]) -> dict[Any, Any]:
+    """What each type variable stands for."""
+    if args and not all(isinstance(parameter, TypeVar) for parameter in parameters):
+        raise UsageError("got a generic whose variables stand for any number of types, expected one type for each")
+    return dict(zip(parameters, args, strict=False))
 
 
 def _filled(type_: Any, arguments: dict[Any, Any]) -> Any:

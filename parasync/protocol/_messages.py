@@ -66,7 +66,9 @@ class Absent(NamedTuple):
 
 
 class Unanswered(NamedTuple):
-    """The outcome "this did not fit into the answer": ask again."""
+    """The outcome "this did not fit into the answer": ask again. With a reason: it came, but cannot be read."""
+
+    reason: str = ""
 
 
 SAME: Final = Same()

@@ -36,6 +36,9 @@ class Version(NamedTuple):
     def parse(cls, text: str) -> Version:
         """Read the text form `"epoch.sequence"`, e.g. from an HTTP header.
 
+        Args:
+            text: two decimal numbers with a dot between.
+
         Raises:
             InvalidVersionError: the text is something else.
         """
@@ -63,6 +66,9 @@ class SchemaVersion(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> SchemaVersion:
         """Read the text form `"major.minor"`, each 0 to `SCHEMA_NUMBER_MAX`.
+
+        Args:
+            text: two decimal numbers with a dot between.
 
         Raises:
             InvalidVersionError: the text is something else.

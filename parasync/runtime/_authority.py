@@ -8,10 +8,10 @@ from threading import get_ident
 from types import TracebackType
 from typing import Final, Generic, Self, TypeAlias, TypeVar
 
-from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, body_checksum, meta_fits
+from parasync.codec import body_checksum
 from parasync.errors import ClosedError, ConflictError, DeletedError, EncodeError, RefusedError, UsageError
 from parasync.protocol import NO_META, EncodedBody, Envelope, Kind, Put, Request, Response, Status, Version, Written, parse_key
-from parasync.runtime._checks import check_change, check_conditions, check_kind, check_transport
+from parasync.runtime._checks import check_change, check_conditions, check_kind, check_meta, check_remote_writes
 from parasync.runtime._desk import Desk
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Terms
@@ -19,7 +19,7 @@ from parasync.runtime._pen import Pen
 from parasync.runtime._views import Snapshot
 from parasync.stores import Draft, MemoryStore, Store
 from parasync.topic import Topic
-from parasync.transports._protocol import SyncTransport
+from parasync.transports._protocol import SyncTransport, check_transport
 
 T = TypeVar("T")
 
@@ -70,8 +70,7 @@ class authority(Generic[T]):
         check_transport(transport)
         check_kind("store", store, Store, "MemoryStore()")
         check_kind("terms", terms, Terms, "Terms(probe_interval_s=5.0)")
-        if not isinstance(remote_writes, bool) and not callable(remote_writes):
-            raise UsageError(f"got a {type(remote_writes).__name__} as remote_writes, expected True, False or a function")
+        check_remote_writes(remote_writes)
         self._topic = topic
         self._transport = transport
         self._store = GuardedStore(MemoryStore() if store is None else store)
@@ -172,6 +171,9 @@ class authority(Generic[T]):
     async def get(self, ident: str | None) -> Snapshot[T]:
         """The object as it is stored, with its version.
 
+        Args:
+            ident: the id of the object; None for the one object of a topic without ids.
+
         Raises:
             DeletedError: there is no such object.
             ParseError, SchemaSkewError: what is stored was written by other code and does not pass the gate.
@@ -235,8 +237,6 @@ class authority(Generic[T]):
     ) -> None:
         await self.aclose()
 
-    # For others
-
     async def _put_for(self, request: Request) -> Response:
         """Write for somebody else."""
         if not isinstance(request, Put):
@@ -272,9 +272,7 @@ class authority(Generic[T]):
         meta: Mapping[str, str],
     ) -> Draft:
         check_conditions(expected, idempotency_key)
-        if meta and not (isinstance(meta, Mapping) and meta_fits(meta)):
-            fitting = f"at most {META_ENTRIES_MAX} texts by name, {META_BYTES_MAX} bytes in all"
-            raise EncodeError(f"got a meta that does not fit, expected {fitting}")
+        check_meta(meta)
         schema_version = self._topic.version
         checksum = body_checksum(kind, schema_version, body)
         meta = dict(meta) if meta else NO_META
@@ -283,7 +281,7 @@ class authority(Generic[T]):
     def _key(self, ident: str | None) -> str:
         if not isinstance(ident, str):
             return self._topic.ref().key if ident is None else self._topic[ident].key
-        # The key of `self._topic[ident]`, which would take longer to make than the rest of the checks.
+        # The key of `self._topic[ident]`, made in less time than all the checks take.
         key = f"{self._topic.name}:{ident}"
         parse_key(key)
         return key

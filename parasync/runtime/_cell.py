@@ -21,4 +21,8 @@ class Cell(Protocol[T]):
         """The newest value, without being noted."""
 
     def set(self, value: T | None, /) -> None:
-        """Take a newer value; None after a delete."""
+        """Take a newer value; None after a delete.
+
+        Args:
+            value: the value that is shown from now on.
+        """

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from parasync.errors import UsageError
+from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, meta_fits
+from parasync.errors import EncodeError, UsageError
 from parasync.protocol import Version
-from parasync.transports._protocol import Capabilities, SyncTransport
 from parasync.transports._wire import IDEMPOTENCY_CHARS_MAX
-
-
-def check_transport(transport: SyncTransport) -> None:
-    """Raise unless this can be a transport.
-
-    Raises:
-        UsageError: it says nothing of its capabilities.
-    """
-    if not isinstance(getattr(transport, "capabilities", None), Capabilities):
-        raise UsageError(f"got a {type(transport).__name__}, expected a transport such as InProcessTransport() or connect(url)")
 
 
 def check_kind(name: str, value: object, kind: type, example: str) -> None:
@@ -47,6 +37,27 @@ def check_conditions(expected: Version | None, idempotency_key: str | None) -> N
         raise UsageError(f"got a {type(idempotency_key).__name__} as idempotency key, {wanted}")
     if len(idempotency_key) > IDEMPOTENCY_CHARS_MAX:
         raise UsageError(f"got an idempotency key of {len(idempotency_key)} characters, {wanted}")
+
+
+def check_meta(meta: Mapping[str, str]) -> None:
+    """Raise unless an envelope can carry this.
+
+    Raises:
+        EncodeError: it is no mapping of texts, or too large.
+    """
+    if meta and not (isinstance(meta, Mapping) and meta_fits(meta)):
+        fitting = f"at most {META_ENTRIES_MAX} texts by name, {META_BYTES_MAX} bytes in all"
+        raise EncodeError(f"got a meta that does not fit, expected {fitting}")
+
+
+def check_remote_writes(remote_writes: object) -> None:
+    """Raise unless this says whether others may write.
+
+    Raises:
+        UsageError: it is neither a bool nor a function.
+    """
+    if not isinstance(remote_writes, bool) and not callable(remote_writes):
+        raise UsageError(f"got a {type(remote_writes).__name__} as remote_writes, expected True, False or a function")
 
 
 def check_change(change: Callable[..., object]) -> None:

@@ -40,7 +40,10 @@ class Ear:
         heard = 0
         for member in list(self.members):
             heard = max(heard, member.current_epoch)
-            if probe.serving and probe.epoch > member.current_epoch and (group := self.members.get(member)):
+            known = max(member.current_epoch, member.announced or 0)
+            if probe.serving and probe.epoch > known and (group := self.members.get(member)):
+                if member.announced is not None:
+                    member.announced = probe.epoch
                 group.doubt(member, "another life of the authority was heard", heard=True)
         return ProbeReply(heard, serving=False) if heard > probe.epoch else None
 

@@ -20,6 +20,8 @@ def judge(member: Member[Any], group: Group, asked: Asked, found: Fetched, asked
     try:
         if found.epoch < member.current_epoch:
             reason = "the answer came from an authority that was deposed"
+        elif isinstance(found.outcome, Unanswered) and found.outcome.reason:
+            reason = f"the answer could not be read: {found.outcome.reason}"
         elif _goes_back(asked, found):
             reason = "the answer is older than what was held when it was asked for"
         else:

@@ -42,7 +42,8 @@ class Member(Replica[T], Generic[T]):
     """
 
     __slots__ = (
-        "_listeners", "attend", "doubted_s", "due_s", "history", "key", "listener", "pending", "repeat", "turn", "watchers",
+        "_listeners", "announced", "attend", "doubted_s", "due_s", "history", "key", "listener", "pending", "repeat", "turn",
+        "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,8 @@ class Member(Replica[T], Generic[T]):
         self.doubted_s = -math.inf
         """When a need was last asked about that was more than a matter of routine."""
         self.history = History(0, 0)
+        self.announced: int | None = None
+        """The highest epoch that a probe told of, where one doubt for each is enough; None where answers tell the epoch."""
 
     def close(self) -> None:
         """Drop whatever comes from now on, and call nobody any more. From any thread, with or without the lock."""

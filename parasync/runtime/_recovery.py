@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from parasync.errors import UsageError
-from parasync.protocol import Asked, Backoff, Unanswered
+from parasync.protocol import UNANSWERED, Asked, Backoff, Unanswered
 from parasync.runtime._bell import Bell
 from parasync.runtime._group import Group
 from parasync.runtime._guard import ends_this_task
@@ -222,7 +222,7 @@ class Recovery:
         if not member.need_open:
             self._open.pop(member, None)
         else:
-            at_once = progress and isinstance(found.outcome, Unanswered)
+            at_once = progress and found.outcome == UNANSWERED
             member.doubted_s = self._pace.clock()
             member.due_s = member.doubted_s + (0.0 if at_once else member.repeat.next_delay_s())
 

@@ -16,7 +16,6 @@ from parasync.protocol import Envelope, GapPolicy
 from parasync.runtime._attempts import Attempts
 from parasync.runtime._bell import current_loop
 from parasync.runtime._cell import Cell
-from parasync.runtime._checks import check_transport
 from parasync.runtime._group import Group
 from parasync.runtime._hub import Ear, Hub, SourceKey, join
 from parasync.runtime._member import Listener, Member, report
@@ -43,7 +42,6 @@ class Seat(Generic[T]):
         gap: GapPolicy,
         stale_after_s: float,
     ) -> None:
-        check_transport(transport)
         self.loop = _loop_for(transport)
         asks = isinstance(transport, AskTransport) and transport.capabilities.ask
         askable = refetch is not None or asks
@@ -117,6 +115,8 @@ class Seat(Generic[T]):
         source: Callable[[], Source]
         kind: tuple[str | int, ...]
         if refetch is not None:
+            # What it returns may have been written by an earlier life than the one that serves, for ever.
+            self.member.announced = 0
             source, kind = partial(RefetchSource, refetch), ("refetch", ref.key, *_identity(refetch))
         else:
             assert isinstance(self.transport, AskTransport)  # noqa: S101  # askable, and by nothing else

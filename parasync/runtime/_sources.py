@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from parasync.errors import DecodeError, ParasyncError, RefusedError, TransportError, UsageError
+from parasync.errors import DecodeError, EncodeError, ParasyncError, RefusedError, TransportError, UsageError
 from parasync.protocol import (
     ABSENT,
     ABSENT_OBJECT,
@@ -86,7 +86,12 @@ class TopicSource:
     async def fetch(self, batch: Batch, timeout_s: float) -> list[Fetched]:
         """Ask; replicas of one key that stand at one position share an entry, and what does not fit is not answered."""
         ask, entries = self._ask_of(batch)
-        return _results(ask, entries, await self._transport.ask(self._topic, ask, timeout_s))
+        try:
+            return _results(ask, entries, await self._transport.ask(self._topic, ask, timeout_s))
+        except EncodeError:
+            # A bus that does not say what fits refuses so many keys: fewer next time.
+            self.batch_max = max(1, self.batch_max // 2)
+            raise
 
     def fetch_now(self, batch: Batch, timeout_s: float) -> list[Fetched]:
         """Ask from a thread without an event loop."""

@@ -30,7 +30,7 @@ from parasync.runtime._views import Change
 from parasync.runtime._watch import Watch
 from parasync.topic import Ref
 from parasync.transports._fanout import check_handler
-from parasync.transports._protocol import SyncTransport, Unsubscribe
+from parasync.transports._protocol import SyncTransport, Unsubscribe, check_transport
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,7 +55,7 @@ class synced(Readable[T]):
             one ask.
 
     Raises:
-        UsageError: made in another loop than that of the transport, or with options that contradict each other.
+        UsageError: `transport` is no transport; made in another loop than its own, or with options that contradict each other.
         InvalidKeyError: the key does not follow the grammar.
         ClosedError: the transport was closed.
         ParseError, SchemaSkewError: the seed does not pass the gate.
@@ -75,6 +75,7 @@ class synced(Readable[T]):
     ) -> None:
         if not isinstance(ref, Ref):
             raise UsageError(f'got a {type(ref).__name__}, expected a Ref such as USERS["123"]')
+        check_transport(transport)
         if gap not in ("refetch", "apply"):
             raise UsageError(f"got gap={gap!r}, expected 'refetch' or 'apply'")
         if seed is not None and not isinstance(seed, Envelope):
@@ -100,6 +101,9 @@ class synced(Readable[T]):
         What it raises is logged and counted in `stats.handler_errors`. Returns a function that ends the subscription at once.
         A listener that is busy while `LISTENER_PENDING_MAX` changes wait for it gets those beyond as one.
 
+        Args:
+            listener: a plain function that gets each change.
+
         Raises:
             ClosedError: the replica was closed.
             UsageError: the listener is not a plain function.
@@ -113,6 +117,9 @@ class synced(Readable[T]):
 
         A reader that falls more than `CHANGES_MAX` behind gets one step to the newest instead, which says how many it skipped.
         It ends when the replica or its transport is closed.
+
+        Args:
+            since: the version that the reader has seen; None begins with what comes next.
 
         Raises:
             ClosedError: the replica was closed.
@@ -128,6 +135,9 @@ class synced(Readable[T]):
     async def ready(self, timeout_s: float | None = None) -> T:
         """Wait for the first good value, as long as it takes or `timeout_s` seconds.
 
+        Args:
+            timeout_s: how long to wait at most, in seconds; None for as long as it takes.
+
         Raises:
             AskTimeoutError: no value came in time; `reason` tells why.
             ClosedError: the replica or its transport was closed.
@@ -137,6 +147,10 @@ class synced(Readable[T]):
 
     async def fresh(self, max_stale_s: float = 0.0, timeout_s: float | None = None) -> T:
         """The value, proven to be current not longer than `max_stale_s` seconds ago; asks if the proof is older.
+
+        Args:
+            max_stale_s: how old the proof may be, in seconds; 0 asks in any case.
+            timeout_s: how long to wait at most, in seconds; None for as long as it takes.
 
         Raises:
             NoAuthorityError: there is nobody to ask.
@@ -159,6 +173,10 @@ class synced(Readable[T]):
     async def at_least(self, version: Version, timeout_s: float | None = None) -> T:
         """The value once the replica is at this version or a later one: read what another service has just written.
 
+        Args:
+            version: e.g. what `put` returned, or `Version.parse(text)`.
+            timeout_s: how long to wait at most, in seconds; None for as long as it takes.
+
         Raises:
             HistoryLostError: the authority lost the history in which this version was written.
             AskTimeoutError: the version did not come within `timeout_s` seconds.
@@ -178,6 +196,9 @@ class synced(Readable[T]):
 
     async def when_idle(self, timeout_s: float | None = None) -> None:
         """Wait until nothing is under way: no need is open, and no listener is being called.
+
+        Args:
+            timeout_s: how long to wait at most, in seconds; None for as long as it takes.
 
         Raises:
             AskTimeoutError: it did not become idle within `timeout_s` seconds; `reason` tells why.

@@ -109,7 +109,9 @@ def change_between(old: Held[T] | None, new: Held[Any], cause: Cause) -> Change[
     skipped: int | None = 0
     value = None
     if old is not None:
-        skipped = new.sequence - old.sequence - 1 if old.epoch == new.epoch and new.sequence > old.sequence else None
+        # What never was is of no life, and all that was written came after it.
+        comparable = old.epoch == new.epoch or not old.sequence
+        skipped = new.sequence - old.sequence - 1 if comparable and new.sequence > old.sequence else None
         value = old.value if old.kind is Kind.STATE else None
     deleted = new.kind is Kind.TOMBSTONE
     return Change(value, None if deleted else new.value, new.version, cause, skipped, deleted, new.meta)

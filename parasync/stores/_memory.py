@@ -91,7 +91,7 @@ class MemoryStore:
         return self.write_now(topic, epoch, draft)
 
     def write_now(self, topic: str, epoch: int, draft: Draft) -> Outcome:
-        """What `write` does, which never waits."""
+        """Like `write` with this `topic`, `epoch` and `draft`, without an await: it never waits for anything."""
         with self._lock:
             held = self._claimed(topic, epoch)
             if draft.idempotency_key is not None or held.outcomes:
@@ -185,6 +185,7 @@ def _check_expected(draft: Draft, current: _Object | None) -> None:
     where = current[0] if current is not None else None
     if draft.expected is not None and (exists if draft.expected == ABSENT else draft.expected != where):
         at = f"it is at {where}" if exists else "it does not exist"
-        raise ConflictError(f"got expected version {draft.expected}, but {at}: read it again, then write", where)
+        wanted = "no object" if draft.expected == ABSENT else f"version {draft.expected}"
+        raise ConflictError(f"got expected {wanted}, but {at}: read it again, then write", where)
     if draft.kind is _TOMBSTONE and not exists and not draft.reissue:
         raise DeletedError("got a delete of an object that does not exist", where)

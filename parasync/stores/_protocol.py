@@ -75,6 +75,10 @@ class Store(Protocol):
         If the topic was never claimed before, `history_epoch` becomes this epoch too: if there ever was another store, what it
         held is lost.
 
+        Args:
+            topic: the name of the topic.
+            epoch: that of the authority which begins to serve.
+
         Raises:
             FencedError: the stored epoch is not below this one; nothing changed.
             StoreError: the store did not do its part.
@@ -82,6 +86,10 @@ class Store(Protocol):
 
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         """Note that versions of epochs below this one may be lost.
+
+        Args:
+            topic: the name of the topic.
+            epoch: that of the authority which serves.
 
         Raises:
             FencedError: another epoch claimed the topic; nothing changed.
@@ -91,6 +99,9 @@ class Store(Protocol):
     async def state(self, topic: str) -> TopicState:
         """What is known of the topic.
 
+        Args:
+            topic: the name of the topic.
+
         Raises:
             StoreError: the store did not do its part.
         """
@@ -99,6 +110,11 @@ class Store(Protocol):
         """Give the draft the next version of its object and keep both, in one transaction with the idempotency record.
 
         When the call is cancelled, the write has happened or never will.
+
+        Args:
+            topic: the name of the topic.
+            epoch: that of the authority which serves.
+            draft: what to write, and under which conditions.
 
         Raises:
             FencedError: another epoch claimed the topic; nothing was written.
@@ -114,12 +130,22 @@ class Store(Protocol):
 
         The value of an envelope is the stored body, None for a tombstone.
 
+        Args:
+            topic: the name of the topic.
+            keys: of objects of the topic, each `topic` or `topic:id`.
+
         Raises:
             StoreError: the store did not do its part.
         """
 
     async def page(self, topic: str, *, prefix: str, after: str, limit: int) -> list[tuple[str, Version]]:
         """Up to `limit` live objects whose key begins with `prefix` and is above `after`, sorted by key (code points).
+
+        Args:
+            topic: the name of the topic.
+            prefix: what the keys begin with.
+            after: the last key of the page before; "" for the first page.
+            limit: how many objects at the most, above 0.
 
         Raises:
             StoreError: the store did not do its part.

@@ -162,7 +162,7 @@ class InProcessTransport:
         return await self._asks.ask(topic, request, timeout_s)
 
     def ask_blocking(self, topic: str, request: Request, timeout_s: float) -> Response:
-        """Ask the authority of a topic from a thread that has no event loop to wait in.
+        """Ask the authority of a topic from a thread that has no event loop to wait in; the arguments are those of `ask`.
 
         Raises:
             InvalidKeyError: the topic does not follow the grammar.

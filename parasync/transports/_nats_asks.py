@@ -12,8 +12,9 @@ from parasync.codec import Codec
 from parasync.errors import AskTimeoutError, DecodeError, EncodeError, NoAuthorityError, ParasyncError, TransportError
 from parasync.protocol import Probe, ProbeReply, Request, Response
 from parasync.transports._nats_diagnosis import Denial
+from parasync.transports._nats_lines import Line
 from parasync.transports._nats_service import failure_of
-from parasync.transports._nats_wire import Line, Wire
+from parasync.transports._nats_wire import Wire
 from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import check_timeout
 from parasync.transports._wire import decode_probe_reply, decode_response, encode_probe, encode_request

@@ -53,6 +53,8 @@ class Guard:
         noticed: Callable[[Exception], None],
     ) -> None:
         self._servers = list(servers)
+        # Others that the last connection told of. What earlier ones told may be gone for long, and each takes its time to fail.
+        self._told: list[Address] = []
         self._options = options
         self._ping_interval_s = ping_interval_s
         self._backoff = Backoff(RECONNECT_BASE_S, reconnect_max_s, random.random)
@@ -61,6 +63,11 @@ class Guard:
         self._down = down
         self._noticed = noticed
         self._link: Link | None = None
+
+    @property
+    def servers(self) -> list[Address]:
+        """Where it looks for a connection."""
+        return [*self._servers, *self._told][:SERVERS_MAX]
 
     async def start(self) -> None:
         """Connect for the first time; each server is tried once.
@@ -92,7 +99,8 @@ class Guard:
         if self._direct is None:
             self._direct = await direct_works()
         failures = []
-        for address in random.sample(self._servers, len(self._servers)):
+        servers = self.servers
+        for address in random.sample(servers, len(servers)):
             link = Link(address, self._options, self._direct, self._noticed)
             try:
                 await link.open()
@@ -105,8 +113,7 @@ class Guard:
 
     def _learn(self, link: Link) -> None:
         known = {(address.host, address.port) for address in self._servers}
-        self._servers += [address for address in link.discovered() if (address.host, address.port) not in known]
-        del self._servers[SERVERS_MAX:]
+        self._told = [address for address in link.discovered() if (address.host, address.port) not in known]
 
     async def _reconnect(self) -> Link:
         while True:

@@ -146,6 +146,16 @@ class Link:
         """The largest message that the server takes."""
         return self.client.max_payload
 
+    @property
+    def gone(self) -> bool:
+        """Whether what is written now is lost for sure; the rest of the process learns it a few turns of the loop later."""
+        return self.lost.done() or self.socket.is_gone()
+
+    @property
+    def takes_headers(self) -> bool:
+        """Whether the server takes messages with headers; it ends the connection of those who send one all the same."""
+        return bool(self.client._server_info.get("headers"))
+
     def discovered(self) -> list[Address]:
         """Other servers of the cluster that this one told about."""
         found = []

@@ -19,7 +19,8 @@ from parasync.errors import ClosedError, DecodeError, EncodeError, InvalidKeyErr
 from parasync.protocol import Ask, ListKeys, Put, Response
 from parasync.transports._answering import Desk, refusal, replied
 from parasync.transports._fanout import report
-from parasync.transports._nats_wire import Line, Wire
+from parasync.transports._nats_lines import Line
+from parasync.transports._nats_wire import Wire
 from parasync.transports._protocol import ProbeResponder, Responder
 from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import Tasks

@@ -22,11 +22,12 @@ from parasync.transports._fanout import Fanout, Targets, report
 from parasync.transports._nats_asks import NatsAsks
 from parasync.transports._nats_diagnosis import denial, diagnosed
 from parasync.transports._nats_guard import Guard
+from parasync.transports._nats_lines import Line
 from parasync.transports._nats_link import DISCARD_TIMEOUT_S, Link, LinkOptions
 from parasync.transports._nats_receiver import KEYS_CACHED_MAX, Receiver
 from parasync.transports._nats_refusals import Refusals
 from parasync.transports._nats_socket import Address
-from parasync.transports._nats_wire import Line, Wire
+from parasync.transports._nats_wire import Wire
 from parasync.transports._outbox import Outbox
 from parasync.transports._protocol import Unsubscribe
 from parasync.transports._subjects import SubjectMap, check_subject
@@ -164,7 +165,7 @@ class Session:
         try:
             if self.wire.link is not None:
                 await self.wire.flush(flush_s)
-        except TransportError as failure:
+        except (TransportError, ClosedError) as failure:
             _log.warning("closed without a confirmation: %s", failure)
         finally:
             await self._end(error)
@@ -178,6 +179,7 @@ class Session:
         finally:
             self._refusals.close()
             self.wire.detach()
+            self.wire.end(error)
             self.asks.fail(error)
             if len(self._outbox):
                 _log.warning("closed with %d messages unsent", len(self._outbox))

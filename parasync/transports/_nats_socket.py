@@ -132,6 +132,10 @@ class Socket(TcpTransport):
         """Whether the network does not take what was written as fast as it comes; `drain` waits until it does."""
         return self._io_writer is not None and self._io_writer.transport.get_write_buffer_size() > 0
 
+    def is_gone(self) -> bool:
+        """Whether either side has closed it already."""
+        return self._io_writer is None or self._io_writer.transport.is_closing() or self.at_eof()  # type: ignore[no-untyped-call]
+
     def abort(self) -> None:
         """Close at once, without waiting for a peer that may never answer. Idempotent."""
         if self._io_writer is not None:

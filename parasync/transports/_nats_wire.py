@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from nats.aio.msg import Msg
-
-from parasync.errors import AskTimeoutError
+from parasync.errors import AskTimeoutError, ParasyncError
+from parasync.transports._nats_lines import End, Line, callback_of
 from parasync.transports._nats_link import Link
 from parasync.transports._nats_parser import Sink
 from parasync.transports._outbox import Outbox
@@ -19,24 +17,6 @@ BATCH_BYTES: Final = 64 * 1024
 """How much is written at a time, in bytes; then the network decides when to go on, and what waits meanwhile conflates."""
 VOID_COMMANDS_MAX: Final = 1024
 """How many commands that lost their meaning may wait before they are swept out; a server may be away for long."""
-
-
-class Line:
-    """One subscription on the bus. `waiting` tells that it was not announced on this connection yet."""
-
-    __slots__ = ("open", "queue", "sid", "sink", "subject", "waiting")
-
-    def __init__(self, sid: int, subject: str, queue: str, sink: Sink) -> None:
-        self.sid = sid
-        self.subject = subject
-        self.queue = queue
-        self.sink = sink
-        self.open = True
-        self.waiting = True
-
-
-class _End(NamedTuple):
-    sid: int
 
 
 class Wire:
@@ -57,6 +37,8 @@ class Wire:
         self._sending = False
         self._sender: asyncio.Task[None] | None = None
         self._void = 0
+        self._ended: ParasyncError | None = None
+        self._flushing: set[asyncio.Future[Link]] = set()
         # The subscriptions of the client, where it receives by its callbacks.
         self._subscribed: dict[int, Any] = {}
 
@@ -84,7 +66,14 @@ class Wire:
         self._sending = False
         self._subscribed.clear()
         self._outbox.discard(bytes)
-        self._outbox.discard(_End)
+        self._outbox.discard(End)
+
+    def end(self, error: ParasyncError) -> None:
+        """Nothing will be sent any more: who waits for that hears why."""
+        self._ended = error
+        for sent in self._flushing:
+            if not sent.done():
+                sent.set_exception(error)
 
     def open(self, subject: str, sink: Sink, queue: str = "") -> Line:
         """Subscribe; the server learns it before anything that is sent from now on."""
@@ -104,20 +93,20 @@ class Wire:
         if self.link is not None:
             self.link.sinks.pop(line.sid, None)
             if not line.waiting:
-                self._outbox.command(_End(line.sid))
+                self._outbox.command(End(line.sid))
                 self.wake()
 
     def again(self, line: Line) -> None:
         """Subscribe once more, after the server refused it."""
         if line.open and not line.waiting:
             line.waiting = True
-            self._outbox.command(_End(line.sid))
+            self._outbox.command(End(line.sid))
             self._outbox.command(line)
             self.wake()
 
     def publish(self, subject: bytes, data: bytes, reply: bytes = b"", headers: bytes = b"") -> bool:
-        """Send a message that must not be conflated; False where there is no connection, or too much waits already."""
-        if self.link is None:
+        """Send a message that must not be conflated; False where there is no connection for it, or too much waits already."""
+        if self.link is None or (headers and not self.link.takes_headers):
             return False
         if headers:
             message = b"HPUB %b %b%d %d\r\n%b%b\r\n" % (
@@ -152,16 +141,21 @@ class Wire:
 
         Raises:
             AskTimeoutError: that took longer than `timeout_s` seconds.
+            ParasyncError: what `end` was told.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
+                    if self._ended is not None:
+                        raise self._ended
                     sent: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+                    self._flushing.add(sent)
                     self._outbox.command(sent)
                     self.wake()
                     try:
                         link = await sent
                     finally:
+                        self._flushing.discard(sent)
                         if sent.cancelled():
                             self._abandon()
                     if await link.ping():
@@ -178,7 +172,7 @@ class Wire:
 
     def _end_turn(self) -> None:
         link = self.link
-        if link is None or self._sending or not len(self._outbox):
+        if link is None or link.gone or self._sending or not len(self._outbox):
             self._in_turn = False
             return
         # There was more, and more may follow: each write takes a hundred times as long as to put a message into the outbox.
@@ -186,6 +180,8 @@ class Wire:
         self._write_some(link)
 
     def _write_some(self, link: Link) -> None:
+        if link.gone:
+            return
         try:
             self._write(link, self._outbox.take(BATCH_BYTES, link.payload_bytes_max))
             if len(self._outbox) or link.socket.is_full():
@@ -203,7 +199,7 @@ class Wire:
                 self._wake.clear()
                 self._sending = True
                 await link.socket.drain()  # type: ignore[no-untyped-call]
-                while batch := outbox.take(BATCH_BYTES, link.payload_bytes_max):
+                while not link.gone and (batch := outbox.take(BATCH_BYTES, link.payload_bytes_max)):
                     if link.direct:
                         self._write(link, batch)
                     else:
@@ -224,7 +220,7 @@ class Wire:
                 if item.open:
                     link.sinks[item.sid] = item.sink
                     parts.append(f"SUB {item.subject} {item.queue} {item.sid}\r\n".encode())
-            elif type(item) is _End:
+            elif type(item) is End:
                 parts.append(b"UNSUB %d\r\n" % item.sid)
             else:
                 sent.append(item)
@@ -241,13 +237,13 @@ class Wire:
                 rest.popleft()
         finally:
             # Cut short: what was not said here is said first on the next connection.
-            self._outbox.lead([item for item in rest if type(item) not in {bytes, _End}])
+            self._outbox.lead([item for item in rest if type(item) not in {bytes, End}])
 
     async def _say_by_callbacks(self, link: Link, item: Any) -> None:
         if type(item) is Line:
             if item.open:
-                self._subscribed[item.sid] = await link.client.subscribe(item.subject, item.queue, _callback(item))
-        elif type(item) is _End:
+                self._subscribed[item.sid] = await link.client.subscribe(item.subject, item.queue, callback_of(item))
+        elif type(item) is End:
             await self._unsubscribe(item.sid)
         else:
             self._write(link, [item])
@@ -268,19 +264,3 @@ class Wire:
 
 def _is_void(command: Any) -> bool:
     return not command.open if type(command) is Line else isinstance(command, asyncio.Future) and command.done()
-
-
-def _callback(line: Line) -> Callable[[Msg], Any]:
-    async def received(message: Msg) -> None:
-        if line.open:
-            line.sink(message.subject.encode(), message.reply.encode(), message.data, _raw_headers(message.headers))
-
-    return received
-
-
-def _raw_headers(headers: Mapping[str, str] | None) -> bytes | None:
-    if not headers:
-        return None
-    rest = "".join([f"{name}: {value}\r\n" for name, value in headers.items() if name != "Status"])
-    status = f" {headers['Status']}" if "Status" in headers else ""
-    return f"NATS/1.0{status}\r\n{rest}\r\n".encode()

@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import attrs
 
 from parasync.codec import Codec
+from parasync.errors import UsageError
 from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response
 
 Handler: TypeAlias = Callable[[Envelope[Any]], None]
@@ -57,6 +58,17 @@ class Capabilities:
     ask: bool
 
 
+def check_transport(transport: object) -> None:
+    """Raise unless this can be a transport: the URL of a bus is none.
+
+    Raises:
+        UsageError: it has no capabilities.
+    """
+    if not isinstance(getattr(transport, "capabilities", None), Capabilities):
+        got = "a class" if isinstance(transport, type) else f"a {type(transport).__name__}"
+        raise UsageError(f"got {got} as transport, expected a bus: what connect(url) returns, or an InProcessTransport()")
+
+
 @runtime_checkable
 class SyncTransport(Protocol):
     """Carries envelopes from publishers to subscribers of a key. All methods are plain functions and never block."""
@@ -72,6 +84,10 @@ class SyncTransport(Protocol):
     def publish(self, key: str, envelope: Envelope[Any]) -> None:
         """Hand an envelope to every current subscriber of the key.
 
+        Args:
+            key: `topic` or `topic:id`.
+            envelope: one version of the object.
+
         Raises:
             InvalidKeyError: the key does not follow the grammar.
             EncodeError: the envelope cannot be put on this bus; nothing was sent.
@@ -82,6 +98,11 @@ class SyncTransport(Protocol):
     def subscribe(self, key: str, handler: Handler, interrupted: Interrupted | None = None) -> Unsubscribe:
         """Call `handler` with every envelope that is published for the key from now on.
 
+        Args:
+            key: `topic` or `topic:id`.
+            handler: a plain function that gets each envelope; it must not block.
+            interrupted: a plain function that gets a reason whenever messages may have been lost, in order with the envelopes.
+
         Raises:
             InvalidKeyError: the key does not follow the grammar.
             ClosedError: the transport was closed.
@@ -90,6 +111,11 @@ class SyncTransport(Protocol):
 
     def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
         """Call `handler` with every envelope of every object of the topic, all in one order.
+
+        Args:
+            topic: the name of the topic.
+            handler: a plain function that gets key and envelope; it must not block.
+            interrupted: as for `subscribe`.
 
         Raises:
             InvalidKeyError: the topic does not follow the grammar.
@@ -123,16 +149,36 @@ class AskTransport(Protocol):
         """The loop to which this transport is bound; None where any will do."""
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> Task[None]:
-        """Run background work that ends with the transport at the latest. Called in the event loop of the transport."""
+        """Run background work that ends with the transport at the latest. Called in the event loop of the transport.
+
+        Args:
+            work: the coroutine to run.
+            name: of the task, for whoever looks at the tasks of a program.
+        """
 
     def serve(self, topic: str, responder: Responder) -> Unsubscribe:
-        """Answer the requests for a topic until the returned function is called. Called in an event loop."""
+        """Answer the requests for a topic until the returned function is called. Called in an event loop.
+
+        Args:
+            topic: the name of the topic.
+            responder: an async function from requests to responses.
+        """
 
     def answer_probes(self, topic: str, responder: ProbeResponder) -> Unsubscribe:
-        """Answer probes for a topic until the returned function is called."""
+        """Answer probes for a topic until the returned function is called.
+
+        Args:
+            topic: the name of the topic.
+            responder: a plain function from probes to replies.
+        """
 
     async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
         """Ask the authority of a topic.
+
+        Args:
+            topic: the name of the topic.
+            request: what to ask.
+            timeout_s: how long to wait for the answer, in seconds.
 
         Raises:
             NoAuthorityError: nobody serves the topic.
@@ -143,4 +189,9 @@ class AskTransport(Protocol):
         """
 
     async def probe(self, probe: Probe, timeout_s: float) -> Sequence[ProbeReply]:
-        """Ask everybody on the topic; collects for up to `timeout_s` seconds, returns early where all have answered."""
+        """Ask everybody on the topic; collects for up to `timeout_s` seconds, returns early where all have answered.
+
+        Args:
+            probe: what to ask; it names the topic.
+            timeout_s: how long to collect replies, in seconds.
+        """

@@ -282,5 +282,9 @@ def _probe_reply(fields: Any) -> ProbeReply:
 
 def _found(index: int, outcome: Any, codec: Codec) -> Outcome:
     if type(outcome) is bytes:
-        return codec.decode_frame(str(index), outcome)
+        try:
+            return codec.decode_frame(str(index), outcome)
+        except DecodeError as error:
+            # One object that cannot be read must not keep those from their answers that were asked for with it.
+            return Unanswered(str(error))
     return _OUTCOMES[integer(outcome, len(_OUTCOMES) - 1)]

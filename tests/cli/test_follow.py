@@ -101,6 +101,17 @@ async def test_a_key_without_an_object_is_absent_until_there_is_one(world: World
         assert any(text.endswith(" 1") for text in drawn(world, follower))
 
 
+async def test_a_narrow_window_shows_values_rather_than_numbers(world: World) -> None:
+    for ident in "abcdefghij":
+        await world.owner.put(ident, f"value of {ident}")
+    async with following(world.follower("thing", ""), "thing:a") as follower:
+        await until(follower, lambda: len(follower.rows) == 10)
+        lines = drawn(world, follower, 40, 10)
+        assert next(text.split() for text in lines if text.startswith("thing:a")) == ["thing:a", "ok", '"value', "of", 'a"']
+        assert len(lines) <= 10
+        assert "more: a taller" in lines[-1]
+
+
 async def test_every_schema_is_shown(world: World) -> None:
     async with following(world.follower("thing:x")) as follower:
         for sequence, schema in enumerate(("3.1", "4.0", "0.9", f"{MAJORS - 1}.0"), 1):

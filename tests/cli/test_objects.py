@@ -17,6 +17,7 @@ import attrs
 import pytest
 
 from parasync import Topic, authority
+from parasync.cli._formats import FILE_BYTES_MAX
 from parasync.protocol import Request, Response
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport
@@ -140,6 +141,9 @@ async def test_put_reads_files_and_standard_input(owners: Owners) -> None:
     assert (await owners.users.get("1")).value == User("Toml", 1)
     assert (await owners.run("put", "user:1", "-", stdin='{"name": "Pipe", "age": 2}')).code == 0
     assert (await owners.users.get("1")).value == User("Pipe", 2)
+    done = await owners.run("put", "user:1", "-", stdin='{"name": "Long", "age": 3}' + " " * FILE_BYTES_MAX + "and more")
+    assert done.code == 2
+    assert f"longer than {FILE_BYTES_MAX:,} bytes" in done.err
 
 
 async def test_a_conflict_is_3_and_shows_what_is_there(owners: Owners) -> None:

@@ -17,6 +17,7 @@ JSON: Any = st.none() | st.booleans() | st.integers() | st.text()
 VALUES: Any = st.recursive(
     JSON | st.floats() | st.binary() | st.decimals() | st.uuids() | st.datetimes(),
     lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text() | st.integers() | st.none(), inner),
+    max_leaves=20,
 )
 
 
@@ -27,7 +28,7 @@ def test_every_value_is_json_without_control_characters(value: object, indent: i
     json.loads(text)
 
 
-@given(st.recursive(JSON, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(st.recursive(JSON, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20))
 def test_what_json_has_comes_back(value: object) -> None:
     assert json.loads(to_json(value)) == value
 
@@ -46,6 +47,11 @@ def test_what_json_lacks_is_told_by_text() -> None:
 def test_a_long_value_is_cut() -> None:
     assert short("x" * 300, 10) == '"xxxxxxxx…'
     assert short([1, 2]) == "[1, 2]"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_json_need_not_escape_is_escaped(indent: int | None) -> None:
+    assert to_json(["\x7f"], indent=indent).split() == (['["\\u007f"]'] if indent is None else ["[", '"\\u007f"', "]"])
 
 
 def test_what_a_terminal_obeys_is_shown_instead() -> None:

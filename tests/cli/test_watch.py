@@ -104,15 +104,30 @@ def test_in_a_pipe_it_prints_lines(bus_shell: Shell, conf: Path) -> None:
         assert watching.end() == 0
 
 
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_it_ends_when_nobody_reads_though_nothing_changes(bus_shell: Shell, conf: Path, how: tuple[str, ...]) -> None:
+    with bus_shell.running("serve", "conf") as serving:
+        serving.wait_for("serving 3 objects", "err")
+        process = subprocess.Popen(
+            command("watch", "config:db", *how), cwd=bus_shell.folder, env=bus_shell.environment, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        while b"ok" not in process.stdout.readline():
+            pass
+        process.stdout.close()
+        assert process.wait(DEADLINE_S) == 141
+        assert serving.end() == 0
+
+
 class Terminal:
     """A command on a terminal of its own; keeps everything that it draws."""
 
-    def __init__(self, shell: Shell, *arguments: str) -> None:
+    def __init__(self, shell: Shell, *arguments: str, kind: str) -> None:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
         variables = {name: text for name, text in shell.environment.items() if name not in ("COLUMNS", "NO_COLOR")}
         self.process = subprocess.Popen(
-            command(*arguments), cwd=shell.folder, env=variables | {"TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+            command(*arguments), cwd=shell.folder, env=variables | {"TERM": kind}, stdin=theirs, stdout=theirs, stderr=theirs
         )
         os.close(theirs)
         self._ours = ours
@@ -153,8 +168,8 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(shell: Shell, *arguments: str) -> Iterator[Terminal]:
-    opened = Terminal(shell, *arguments)
+def terminal(shell: Shell, *arguments: str, kind: str = "xterm") -> Iterator[Terminal]:
+    opened = Terminal(shell, *arguments, kind=kind)
     try:
         yield opened
     finally:
@@ -174,5 +189,14 @@ def test_on_a_terminal_it_draws_a_table(bus_shell: Shell, conf: Path) -> None:
             screen.wait_for(r"config:db +…\d+\.3 +.* deleted")
             serving.kill()
             screen.wait_for(r"stale(.|\r|\n)*nobody serves the topic 'config'")
+            screen.process.send_signal(2)
+            assert screen.process.wait(DEADLINE_S) == 0
+
+
+def test_a_terminal_that_nothing_can_be_drawn_upon_gets_lines(bus_shell: Shell, conf: Path) -> None:
+    with bus_shell.running("serve", "conf") as serving:
+        serving.wait_for("serving 3 objects", "err")
+        with terminal(bus_shell, "watch", "config:db", kind="dumb") as screen:
+            screen.wait_for(r'value    config:db \d+\.1 \{"host": "db1"\}')
             screen.process.send_signal(2)
             assert screen.process.wait(DEADLINE_S) == 0

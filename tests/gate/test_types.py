@@ -23,11 +23,13 @@ from typing import (
     Self,
     TypedDict,
     TypeVar,
+    TypeVarTuple,
 )
 
 import attr
 import attrs
 import pytest
+import typing_extensions
 from typing_extensions import ReadOnly, TypeAliasType
 
 from parasync.codec import MsgpackCodec
@@ -36,6 +38,7 @@ from parasync.gate import gate_for
 from tests.gate.kit import Address, Box, Colour, Movie, Named, Node, Point, same
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Bound = TypeVar("Bound", bound=int)
 Either = TypeVar("Either", int, str)
 
@@ -122,6 +125,41 @@ class Whole(Partial):
     d: int
 
 
+class Elsewhere(typing_extensions.TypedDict, total=False):
+    a: typing_extensions.Required[int]
+    b: str
+
+
+class Inherited(Elsewhere):
+    c: typing_extensions.NotRequired[ReadOnly[int]]
+    d: int
+
+
+@attrs.define
+class Selfish:
+    """`Self` is the class around it, also below another class."""
+
+    others: list[Self] = attrs.field(factory=list)
+    linked: Linked | None = None
+    boss: Self | None = None
+
+
+@attrs.define
+class Many(Generic[*Ts]):
+    items: tuple[*Ts]
+
+
+@attrs.define
+class Two(Many[int, str]):
+    pass
+
+
+@attrs.define
+class Endless(Generic[T]):
+    value: T
+    next: Endless[list[T]] | None = None
+
+
 class GenericDict(TypedDict, Generic[T]):
     item: T
 
@@ -190,6 +228,9 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
     (Partial, {"a": 1, "b": "x"}),
     (Whole, {"a": 1, "d": 2}),
     (Whole, {"a": 1, "b": "x", "c": 3, "d": 2}),
+    (Elsewhere, {"a": 1}),
+    (Inherited, {"a": 1, "b": "x", "c": 3, "d": 2}),
+    (Selfish, Selfish([Selfish()], Linked(1, Linked(2)), Selfish(boss=Selfish()))),
     (GenericDict[int], {"item": 1}),
     (GenericTuple[str], GenericTuple("a")),
     (Untyped, Untyped({"x": (1, 2)})),
@@ -260,6 +301,12 @@ class Valued(enum.Enum):
         (Callable[[int], int], "expected an attrs class"),
         (Iterator[int], "got Iterator"),
         (type[int], "expected an attrs class"),
+        (Endless[int], "its recursion has no end"),
+        (tuple[int, *tuple[str, ...]], "expected an attrs class"),
+        (Many[int, str], "any number of types"),
+        (Many, "Many.items: got Unpack"),
+        (Two, "any number of types"),
+        (list[Self], "got Self"),
         (WithInitVar, "InitVar b"),
         (Unresolved, "cannot be resolved"),
         (Valued, "Valued with a value of type type"),

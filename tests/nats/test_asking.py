@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
-from parasync.errors import DecodeError, EncodeError, NoAuthorityError, TransportError
+from parasync.errors import AskTimeoutError, DecodeError, EncodeError, NoAuthorityError, TransportError
 from parasync.protocol import Ask, EncodedBody, KeyPage, ListKeys, Probe, ProbeReply, Put, Refusal, Request, Response, Version
 from parasync.transports._answering import ANSWERS_MAX
 from parasync.transports._nats_process import NatsServer
@@ -90,6 +90,50 @@ async def test_a_failure_counts_as_one_and_is_named(server: NatsServer) -> None:
         [counted] = [each for each in statistics["endpoints"] if each["name"] == "list"]
         assert (counted["num_requests"], counted["num_errors"]) == (1, 1)
         assert "payload" not in json.dumps(statistics)
+
+
+async def test_a_failure_that_a_server_without_headers_cannot_carry_costs_the_answer_and_not_the_connection(
+    server: NatsServer,
+) -> None:
+    server.config = "no_header_support: true"
+    server.restart()
+
+    async def responder(_: Request) -> Response:
+        raise ValueError
+
+    async with NatsTransport(server.url, **QUICK) as bus:
+        stop = bus.serve("user", responder)
+        with pytest.raises(AskTimeoutError):
+            await bus.ask("user", ListKeys(), 0.2)
+        stop()
+        bus.serve("user", listing)
+        assert await bus.ask("user", ListKeys(), DEADLINE_S) == PAGE
+        assert bus.stats.reconnects == 0
+
+
+async def test_an_answer_that_could_not_be_sent_counts_as_a_failure(server: NatsServer) -> None:
+    began, go_on, ear = asyncio.Event(), asyncio.Event(), Ear()
+
+    async def responder(_: Request) -> Response:
+        began.set()
+        await go_on.wait()
+        return PAGE
+
+    async with NatsTransport(server.url, **QUICK) as bus:
+        bus.subscribe("user:1", ear, ear.interrupted)
+        bus.serve("user", responder)
+        asking = asyncio.create_task(bus.ask("user", ListKeys(), DEADLINE_S))
+        await began.wait()
+        server.kill()
+        with pytest.raises(TransportError, match="there is no connection"):
+            await asking
+        go_on.set()
+        server.start()
+        await ear.reconnected()
+        [statistics] = await request(server, "$SRV.STATS")
+        [counted] = [each for each in statistics["endpoints"] if each["name"] == "list"]
+        assert (counted["num_requests"], counted["num_errors"]) == (1, 1)
+        assert "could not be sent" in counted["last_error"]
 
 
 async def test_bytes_that_are_no_request_are_refused(server: NatsServer) -> None:

@@ -281,7 +281,7 @@ async def test_servers_of_a_cluster_with_certificates_for_one_name_are_used(tmp_
         url = f"tls://t0ken@localhost:{first.port}"
         async with NatsTransport(url, tls=certificates.client(), reconnect_max_s=0.05, ping_interval_s=0.2) as bus:
             bus.subscribe("check:1", ear, ear.interrupted)
-            await eventually(lambda: second.port in {server.port for server in bus._session._guard._servers})
+            await eventually(lambda: second.port in {server.port for server in bus._session._guard.servers})
             first.kill()
             await ear.reconnected()
             await round_trip(bus)
@@ -295,7 +295,7 @@ async def test_servers_of_a_cluster_are_found_and_used() -> None:
         async with NatsTransport(first.url, **options) as bus, NatsTransport(second.url) as other:
             bus.subscribe("check:1", ear, ear.interrupted)
             await bus.flush()
-            await eventually(lambda: len(bus._session._guard._servers) == 2)
+            await eventually(lambda: len(bus._session._guard.servers) == 2)
             first.kill()
             await ear.reconnected()
             await bus.flush()
@@ -307,7 +307,23 @@ async def test_what_a_server_tells_of_others_may_be_nonsense() -> None:
     urls = ["h:99999", "h", "", ":4222", "h:x", "good:4222"]
     greeting = json.dumps({**INFO, "connect_urls": urls}).encode()
     async with fake_server(b"INFO " + greeting + b"\r\nPONG\r\n") as fake, NatsTransport(f"nats://{fake.address}") as bus:
-        assert [str(server) for server in bus._session._guard._servers] == [fake.address, "good:4222"]
+        assert [str(server) for server in bus._session._guard.servers] == [fake.address, "good:4222"]
+
+
+async def test_servers_of_which_nobody_tells_any_more_are_not_tried_for_ever() -> None:
+    def greeting(*urls: str) -> bytes:
+        return b"INFO " + json.dumps({**INFO, "connect_urls": urls}).encode() + b"\r\nPONG\r\n"
+
+    async with (
+        fake_server(greeting("127.0.0.1:1", "127.0.0.1:2")) as fake,
+        NatsTransport(f"nats://{fake.address}", reconnect_max_s=0.05) as bus,
+    ):
+        assert len(bus._session._guard.servers) == 3
+        for number in range(3, 9):
+            fake.greeting = greeting(f"127.0.0.1:{number}")
+            bus._session.wire.link.lose("for the test")
+            await eventually(lambda number=number: number in {server.port for server in bus._session._guard.servers})
+        assert len(bus._session._guard.servers) == 2
 
 
 async def test_the_server_shows_the_name_of_the_connection() -> None:

@@ -41,6 +41,18 @@ async def test_closing_ends_a_first_connection_that_is_being_made_at_every_momen
     assert ended > 5
 
 
+async def test_closing_in_the_moment_in_which_the_connection_comes_up(server: NatsServer) -> None:
+    bus = NatsTransport(server.url)
+    guard, closing = bus._session._guard, []
+    up = guard._up
+    guard._up = lambda link: (up(link), closing.append(asyncio.create_task(bus.aclose())))[0]
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(ClosedError, match="closed while it was being connected"):
+            await bus.__aenter__()
+        await closing[0]
+    assert (bus.connected, bus.closed) == (False, True)
+
+
 async def test_closing_does_not_wait_for_a_server_that_never_answers(server: NatsServer) -> None:
     async with line_to(server.port) as line:
         line.flows.clear()

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from parasync.errors import AskTimeoutError, EncodeError, TransportError
+from parasync.errors import AskTimeoutError, ClosedError, EncodeError, TransportError
 from parasync.protocol import ListKeys, Written
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport
@@ -175,11 +175,12 @@ async def test_a_limit_that_shrank_meanwhile_costs_the_frame_and_not_the_connect
 
 @pytest.mark.parametrize("pending", [False, True], ids=["idle", "with writes pending"])
 async def test_a_frozen_server_is_found_out_and_another_takes_over(server: NatsServer, pending: bool) -> None:
-    ear = Ear()
+    ear, last = Ear(), Ear()
     with NatsServer() as second:
         async with NatsTransport(server.url, **QUICK) as bus:
             bus._session._guard._servers += NatsTransport(second.url)._servers
             bus.subscribe("user:1", ear, ear.interrupted)
+            bus.subscribe("other:399", last)
             await bus.flush()
             server.freeze()
             began_s = time.perf_counter()
@@ -190,6 +191,8 @@ async def test_a_frozen_server_is_found_out_and_another_takes_over(server: NatsS
             bus.publish("user:1", envelope(3))
             await ear.until(lambda heard: 3 in heard)
             assert "did not answer a ping" in ear.reasons[0]
+            if pending:  # it still waited here
+                await last.until(lambda heard: heard == [1])
             server.kill()
 
 
@@ -204,6 +207,29 @@ async def test_silence_is_found_out_long_before_deafness(server: NatsServer) -> 
         await ear.until(lambda heard: len(heard) == 1)
         assert time.perf_counter() - began_s < 6
         server.kill()
+
+
+@pytest.mark.parametrize("how", ["aborted", "ended by the server", "declared dead"])
+async def test_what_is_published_before_the_loss_is_acted_upon_is_sent_on_the_next_connection(
+    server: NatsServer, how: str, direct: bool | None
+) -> None:
+    ear = Ear()
+    async with NatsTransport(server.url) as reader, NatsTransport(server.url, direct=direct, **QUICK) as bus:
+        reader.subscribe_topic("user", ear.topic, ear.interrupted)
+        await reader.flush()
+        link = bus._session.wire.link
+        if how == "aborted":
+            link.socket.abort()
+        elif how == "declared dead":
+            link.lose("for the test")
+        else:
+            link.socket._io_reader.feed_eof()
+        for number in range(3):
+            bus.publish(f"user:{number}", envelope(1))
+        assert len(bus._session._outbox) == 3
+        await ear.until(lambda heard: len(heard) == 3)
+        assert ear.heard == [(f"user:{number}", 1) for number in range(3)]
+        assert bus.stats.reconnects == 1
 
 
 async def test_a_request_that_waited_dies_with_its_connection(server: NatsServer) -> None:
@@ -281,6 +307,19 @@ async def test_waiting_for_a_frozen_server_can_be_cancelled_and_times_out(server
         await bus.flush()
 
 
+async def test_what_the_network_does_not_take_waits_where_it_conflates_and_not_below(server: NatsServer) -> None:
+    async with NatsTransport(server.url, **{**QUICK, "ping_interval_s": 60.0}) as bus:
+        server.freeze()
+        for sequence in range(1, 1_001):
+            bus.publish("user:1", big(sequence, 60_000))
+            await asyncio.sleep(0)
+        writer = bus._session.wire.link.socket._io_writer
+        assert writer.transport.get_write_buffer_size() < 1_000_000
+        assert bus.stats.conflated > 500
+        server.thaw()
+        await bus.flush()
+
+
 async def test_closing_does_not_wait_for_a_frozen_server(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -292,6 +331,25 @@ async def test_closing_does_not_wait_for_a_frozen_server(
         async with asyncio.timeout(DEADLINE_S):
             await bus.aclose()
     assert "messages unsent" in caplog.text
+
+
+async def test_who_waits_for_a_flush_hears_that_the_transport_was_closed(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parasync.transports.nats.CLOSE_TIMEOUT_S", 0.05)
+    async with NatsTransport(server.url, **{**QUICK, "ping_interval_s": 60.0}) as bus:
+        server.freeze()
+        pinging = asyncio.create_task(bus.flush(10 * DEADLINE_S))
+        await asyncio.sleep(0)
+        for number in range(200):
+            bus.publish(f"other:{number}", big(1, 60_000))
+        waiting = asyncio.create_task(bus.flush(10 * DEADLINE_S))
+        await asyncio.sleep(0)
+        await bus.aclose()
+        async with asyncio.timeout(DEADLINE_S):
+            for flushing in (pinging, waiting):
+                with pytest.raises(ClosedError):
+                    await flushing
 
 
 async def test_what_was_never_sent_is_said_at_the_end(server: NatsServer, caplog: pytest.LogCaptureFixture) -> None:

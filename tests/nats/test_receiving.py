@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.errors import SlowConsumerError
 from nats.protocol.parser import Parser
 
 from parasync import Envelope, MsgpackCodec
@@ -194,14 +192,22 @@ async def _publish(server: NatsServer, count: int) -> None:
 
 
 async def test_what_the_client_drops_interrupts_the_key(server: NatsServer) -> None:
+    """Through its callbacks the client has queues with limits, at which it drops the newest."""
     ear, other = Ear(), Ear()
-    async with NatsTransport(server.url, direct=False) as bus:
+    async with NatsTransport(server.url, direct=False) as bus, raw(server.url) as say:
         bus.subscribe("user:1", ear, ear.interrupted)
         bus.subscribe("user:2", other, other.interrupted)
         await bus.flush()
-        dropped = SimpleNamespace(subject="synced.user.state.1")
-        await bus._session.wire.link.client._error_cb(SlowConsumerError(dropped.subject, "", 1, dropped))
-        assert (ear.heard, other.heard) == (["slow consumer"], [])
+        for subscription in bus._session.wire._subscribed.values():
+            subscription._pending_bytes_limit = 1_000
+        await say(b"".join(pub("synced.user.state.1", frame("user:1", sequence)) for sequence in range(1, 201)))
+        await ear.until(lambda heard: "slow consumer" in heard)
+        await say(pub("synced.user.state.1", frame("user:1", 500)) + pub("synced.user.state.2", frame("user:2", 1)))
+        await other.until(lambda heard: heard)
+        await ear.until(lambda heard: 500 in heard)
+        assert len(ear.sequences) < 200, "some were dropped"
+        assert set(ear.reasons) == {"slow consumer"}
+        assert other.heard == [1]
         assert "reads too slowly" in str(bus.last_error)
 
 
@@ -217,6 +223,33 @@ async def test_a_handler_that_raises_does_not_end_the_subscription(server: NatsS
         for sequence in (1, 2, 3):
             bus.publish("user:1", envelope(sequence))
             await ear.until(lambda heard, sequence=sequence: sequence in heard)
+
+
+async def test_a_sink_that_raises_all_the_same_ends_nothing(server: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
+    def sink(*_: object) -> None:
+        raise ValueError("the payload")
+
+    async with NatsTransport(server.url) as bus, raw(server.url) as say:
+        bus._session.wire.open("box", sink)
+        await bus.flush()
+        await say(pub("box", b"x"))
+        await round_trip(bus)
+        assert bus.stats.reconnects == 0
+        assert "the sink of 'box' raised ValueError" in caplog.text
+        assert "payload" not in caplog.text
+
+
+async def test_a_flush_waits_for_all_that_was_published_before(server: NatsServer, direct: bool | None) -> None:
+    """More than is written at a time; what confirms it must not go ahead of the rest."""
+    ear = Ear()
+    async with NatsTransport(server.url) as reader, NatsTransport(server.url, direct=direct) as bus:
+        reader.subscribe_topic("user", ear.topic)
+        await reader.flush()
+        for number in range(200):
+            bus.publish(f"user:{number}", big(1, 60_000))
+        await bus.flush()
+        await reader.flush()
+        assert len(ear.heard) == 200
 
 
 async def test_the_installed_client_hands_messages_over_directly() -> None:

@@ -12,6 +12,8 @@ from tests.protocol import test_replica, test_scenarios
 from tests.protocol.mutants import MUTANTS, Mutant
 from tests.protocol.walks import first_violation
 
+pytestmark = pytest.mark.project
+
 SEEDS: Final = range(12_000)
 """No rule may need more of them; those that matter in few worlds skip most."""
 

@@ -144,7 +144,7 @@ async def test_it_is_used_where_it_was_entered_while_it_is_entered() -> None:
         await owner.aclose()
     with pytest.raises(UsageError, match="Topic"):
         authority(str, bus)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="expected a transport"):
+    with pytest.raises(UsageError, match="expected a bus"):
         authority(NOTES, "nats://127.0.0.1")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="as store"):
         authority(NOTES, bus, store={})  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parasync import Envelope, InProcessTransport, Pace, authority, synced
+from parasync import Envelope, InProcessTransport, Pace, Status, authority, synced
 from parasync.errors import ClosedError
 from parasync.protocol import Probe
 from parasync.runtime import _hub
@@ -23,12 +23,13 @@ from tests.runtime.kit import (
     assert_nothing_left,
     envelope,
     in_threads,
+    pace,
     promptly,
     served,
     terms,
     turns,
 )
-from tests.virtual_time import in_virtual_time
+from tests.virtual_time import in_virtual_time, now_s
 
 
 def test_replicas_of_one_transport_share_a_hub_and_others_do_not() -> None:
@@ -222,6 +223,23 @@ async def test_a_replica_tells_a_probe_of_a_higher_epoch_only() -> None:
             assert [(reply.epoch, reply.serving) for reply in replies] == answers
         await replica.aclose()
         assert await bus.probe(Probe("note", 6, False, "me"), 1.0) == []
+
+
+@in_virtual_time
+async def test_a_life_is_announced_once_to_a_replica_whose_refetch_tells_no_epoch() -> None:
+    calls: list[float] = []
+
+    def newest() -> Envelope[str]:
+        calls.append(now_s())
+        return envelope(3)
+
+    async with InProcessTransport() as bus, synced(A, bus, refetch=newest, pace=pace()) as replica:
+        await replica.ready()
+        for epoch in (50, 50, 40, 60, 60):
+            await bus.probe(Probe("note", epoch, True, "somebody"), 1.0)
+            await replica.when_idle()
+        assert len(calls) == 3
+        assert replica.status is Status.OK
 
 
 @in_virtual_time

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from parasync import Envelope, InProcessTransport, Pace, Status, Topic, Version, authority, synced
-from parasync.errors import AskTimeoutError, ClosedError, NoAuthorityError, StoreError, UsageError
-from parasync.protocol import ASK_KEYS_MAX, SAME, UNANSWERED, Ask, Request, Response
+from parasync.errors import AskTimeoutError, ClosedError, EncodeError, NoAuthorityError, StoreError, UsageError
+from parasync.protocol import ASK_KEYS_MAX, SAME, UNANSWERED, Ask, Request, Response, Unanswered
 from parasync.runtime._recovery import ASK_FLOOR_S, JITTER_MAX_S, monotonic_s
 from tests.lossy import LossyTransport
 from tests.runtime.kit import (
@@ -296,6 +296,40 @@ async def test_one_replica_that_cannot_use_its_answer_takes_nobody_along() -> No
         await other.when_idle()
         assert other.value == "0.2"
         await other.aclose()
+
+
+@in_virtual_time
+async def test_one_object_that_cannot_be_read_keeps_nobody_else_from_an_answer_and_says_why() -> None:
+    async with asking() as (bus, author, replica):
+        author.outcome = lambda key: Unanswered("got a malformed frame") if key == "note:b" else envelope(1)
+        other = synced(NOTES["b"], bus, pace=pace())
+        assert await replica.ready() == "0.1"
+        await passing(10.0)
+        assert replica.status is Status.OK
+        assert (other.status, other.reason) == (Status.STALE, "the answer could not be read: got a malformed frame")
+        assert 4 < other.stats.refetch_failures < 20, "with pauses"
+        author.outcome = lambda key: envelope(2)
+        await other.when_idle()
+        assert other.value == "0.2"
+        await other.aclose()
+
+
+@in_virtual_time
+async def test_an_ask_that_is_too_large_for_the_bus_is_made_smaller() -> None:
+    class Narrow(LossyTransport):
+        async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+            assert isinstance(request, Ask)
+            if len(request.keys) > 100:
+                raise EncodeError("too large for this bus")
+            return await super().ask(topic, request, timeout_s)
+
+    async with Narrow() as bus:
+        Author(bus)
+        replicas = [synced(NOTES[f"{number}"], bus, pace=pace()) for number in range(ASK_KEYS_MAX)]
+        for replica in replicas:
+            assert await replica.ready(timeout_s=10.0) == "0.1"
+        for replica in replicas:
+            await replica.aclose()
 
 
 @in_virtual_time

@@ -321,7 +321,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("transport", [None, "nats://127.0.0.1", InProcessTransport, object()])
 def test_what_is_no_transport_is_refused(transport: Any) -> None:
-    with pytest.raises(UsageError, match="expected a transport"):
+    with pytest.raises(UsageError, match="expected a bus"):
         synced(A, transport)
 
 

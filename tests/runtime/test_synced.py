@@ -597,3 +597,10 @@ async def test_a_refetch_may_close_its_own_replica() -> None:
         await made[0].aclose()
         assert made[0].peek() is None
         assert_nothing_left(bus)
+
+
+@pytest.mark.parametrize("transport", ["nats://127.0.0.1:4222", None, InProcessTransport, object()])
+def test_what_is_no_transport_is_refused(transport: Any) -> None:
+    for make in (lambda: synced(A, transport), lambda: authority(NOTES, transport)):
+        with pytest.raises(UsageError, match=r"as transport, expected a bus: what connect\(url\) returns"):
+            make()

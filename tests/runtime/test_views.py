@@ -21,6 +21,8 @@ def held(of: Envelope[str]) -> Held[str]:
         (None, envelope(7), 0),
         (envelope(1), envelope(2), 0),
         (envelope(1), envelope(5), 3),
+        (tombstone(0), envelope(1, epoch=7), 0),
+        (tombstone(0), envelope(5, epoch=7), 4),
         (envelope(5), envelope(5), None),
         (envelope(5), envelope(3), None),
         (envelope(1), envelope(2, epoch=1), None),

@@ -114,6 +114,8 @@ async def test_absent_is_what_does_not_exist_or_was_deleted() -> None:
         await store.write("t", EPOCH, draft(expected=Version(EPOCH, 1)))
     assert caught.value.current is None
     assert await store.write("t", EPOCH, draft(expected=ABSENT)) == (Version(EPOCH, 1), True)
+    with pytest.raises(ConflictError, match=rf"^got expected no object, but it is at {EPOCH}\.1: read it again"):
+        await store.write("t", EPOCH, draft(expected=ABSENT))
     await store.write("t", EPOCH, deletion())
     assert await store.write("t", EPOCH, draft(expected=ABSENT)) == (Version(EPOCH, 3), True)
     await store.write("t", EPOCH, deletion())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import secrets
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from rich.live import Live
 
 from parasync.cli._exits import Exit
 from parasync.cli._options import ShownCommand
+from parasync.cli._render import can_draw
 from parasync.cli._running import run_to_end
 from parasync.cli.demo._scene import Copy, Scene
 from parasync.cli.demo._script import REPLICAS, Plot
@@ -50,12 +51,14 @@ def demo(seconds: float, plain: bool, seed: int | None) -> Exit:
     was forgotten. Each process keeps a book of what it wrote, showed and said. The verdict at the end is drawn from the books
     alone, and the exit code is 0 only if every promise held.
     """
+    # What its processes need is missed here, and not by them.
+    importlib.import_module("parasync.cli.demo._machine")
     find_nats_server()
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="parasync-demo-"))
     keep = False
     try:
-        books = run_to_end(_played(folder, seconds, seed, plain or not sys.stdout.isatty()))
+        books = run_to_end(_played(folder, seconds, seed, plain or not can_draw()))
         findings = judge(books)
         show_verdict(findings, books, seed, Console(highlight=False))
         keep = not all(finding.kept for finding in findings)
@@ -89,11 +92,12 @@ async def _played(folder: Path, seconds: float, seed: int, plain: bool) -> Books
 
 
 async def _draw(scene: Scene) -> None:
-    with Live(console=Console(highlight=False), auto_refresh=False, vertical_overflow="crop") as live:
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         try:
             while True:
-                live.update(scene_table(scene), refresh=True)
+                live.update(scene_table(scene, console), refresh=True)
                 await asyncio.sleep(_DRAW_S)
         finally:
             # What stays on the screen is how it ended.
-            live.update(scene_table(scene), refresh=True)
+            live.update(scene_table(scene, console), refresh=True)

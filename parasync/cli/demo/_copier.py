@@ -43,7 +43,7 @@ class Copier:
             facts[replica.key] = {
                 "status": snapshot.status.value,
                 "place": _place(snapshot.version),
-                "age_s": min(snapshot.age_s, 1e9),
+                "age_s": snapshot.age_s,
                 "reason": replica.reason,
                 "value": _plain(snapshot.value),
                 "stats": attrs.asdict(replica.stats),

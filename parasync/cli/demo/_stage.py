@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Final
 
 import click
@@ -19,11 +20,16 @@ _LOAD: Final = LOAD.ref().key
 _BUSIEST: Final = OLD[RANKS[0]].key
 _STYLES: Final = {"ok": "green", "refetching": "yellow", "stale": "red", "skew": "magenta", "-": "dim", "starting": "dim"}
 _STATES: Final = {"running": "green", "killed": "bold red", "starting": "yellow"}
+_ROOMY_LINES: Final = 18
+"""From this height on there is room for the plot, for empty lines, and for the reasons."""
+_WIDE_COLUMNS: Final = 70
+"""From this width on there is room for all the numbers."""
 _PLOT: Final = "One process owns 4 objects, what this machine does; 3 hold live copies."
 
 
-def scene_table(scene: Scene) -> Group:
-    """The scene, as the live table shows it."""
+def scene_table(scene: Scene, console: Console) -> Group:
+    """The scene, as the live table shows it: as much as the window has room for, and what happened last in any case."""
+    width, height = console.size
     head = Text.assemble(
         ("parasync demo", "bold"),
         f"  {scene.elapsed_s():4.1f} s    server ",
@@ -32,18 +38,35 @@ def scene_table(scene: Scene) -> Group:
         (scene.owner, _STATES[scene.owner]),
         f"  life {len(scene.lives)}" if scene.lives else "",
     )
+    roomy = height >= _ROOMY_LINES
+    above = [head, Text(_PLOT, style="dim"), Text()] if roomy else [head]
+    reasons = [Text(f"{copy.name}: {printable(copy.reason)}", style="yellow") for copy in scene.copies if copy.reason]
+    below = [Text(), *reasons] if roomy and reasons else []
+    room = height - sum(len(text.wrap(console, width)) for text in (*above, *below)) - len(scene.copies) - 1 - roomy
+    log: deque[Text] = deque()
+    for at_s, text in reversed(scene.log):
+        line = Text.assemble((f"{at_s:5.1f} s  ", "dim"), text)
+        room -= len(line.wrap(console, width))
+        if room < 0 and log:
+            break
+        log.appendleft(line)
+    return Group(*above, _replicas(scene, width), *([Text()] if roomy else []), *log, *below)
+
+
+def _replicas(scene: Scene, width: int) -> Table:
     # What is left of the width is for what a replica shows.
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), expand=True)
     table.add_column("replica", no_wrap=True)
     table.add_column("status", no_wrap=True, min_width=10)
-    for name in ("version", "behind", "age", "gaps", "asks", "skews"):
+    numbers = ("version", "behind", "age", "gaps", "asks", "skews")
+    shown = numbers if width >= _WIDE_COLUMNS else numbers[:1]
+    for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("shows", no_wrap=True, overflow="ellipsis", ratio=1)
     for copy in scene.copies:
-        table.add_row(*_cells(copy, scene))
-    reasons = [Text(f"{copy.name}: {printable(copy.reason)}", style="yellow") for copy in scene.copies if copy.reason]
-    log = [Text.assemble((f"{at_s:5.1f} s  ", "dim"), text) for at_s, text in scene.log]
-    return Group(head, Text(_PLOT, style="dim"), Text(), table, Text(), *log, Text(), *reasons)
+        cells = _cells(copy, scene)
+        table.add_row(*cells[: 2 + len(shown)], *cells[2 + len(numbers) :])
+    return table
 
 
 def _cells(copy: Copy, scene: Scene) -> tuple[Text | str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 import signal
 from pathlib import Path
 
@@ -96,10 +98,10 @@ def test_what_is_out_of_range_is_2(shell: Shell) -> None:
     assert shell.run("demo", "--seconds", "1").code == 2
 
 
-def drawn(what: object, width: int = 120) -> str:
-    console = Console(record=True, width=width, height=30, file=io.StringIO())
-    console.print(what)
-    return console.export_text()
+def drawn(scene: Scene, width: int = 120, height: int = 30) -> list[str]:
+    console = Console(record=True, width=width, height=height, file=io.StringIO())
+    console.print(scene_table(scene, console))
+    return console.export_text().splitlines()
 
 
 def replica(status: str, place: tuple[int, int] | None, value: object) -> dict[str, object]:
@@ -119,7 +121,7 @@ def test_the_table_shows_how_each_replica_is() -> None:
     copies[0].heard({"replicas": {"load": replica("ok", (9, 10), load), "process:1": replica("ok", (9, 1), new)}})
     copies[1].heard({"replicas": {"load": replica("ok", (7, 1), load), "process:1": replica("skew", (9, 1), old)}})
     scene.log.append((1.25, "kill -9 the NATS server"))
-    lines = drawn(scene_table(scene)).splitlines()
+    lines = drawn(scene)
     rows = {line[:9]: line.split() for line in lines if line.startswith("replica ") and ":" not in line[:10]}
     assert " ".join(rows["replica 1"][2:]) == "ok 2.10 2 0.5s 2 4 6 cpu 12 %, memory 34 %, nginx 78 %"
     assert " ".join(rows["replica 2"][2:]) == "skew 1.1 ? 0.5s 2 4 6 cpu 12 %, memory 34 %, nginx 56 %"
@@ -127,6 +129,27 @@ def test_the_table_shows_how_each_replica_is() -> None:
     assert any("1.2 s  kill -9 the NATS server" in line for line in lines)
     assert "\x1b" not in "".join(lines)
     assert "replica 2: why \\u001b[31m" in "".join(lines)
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 10), (60, 14), (80, 24), (200, 50)])
+def test_a_small_window_shows_what_happened_last(width: int, height: int) -> None:
+    scene = Scene(tuple(Copy(f"replica {number}") for number in (1, 2, 3)), server="running")
+    scene.owner_heard({"newest": {"load": [7, 1]}})
+    for copy in scene.copies:
+        copy.heard({"replicas": {"load": replica("stale", (7, 1), {"cpu_percent": 12.0, "memory_percent": 34.0})}})
+    for number in range(20):
+        scene.log.append((float(number), f"something happened, and it takes some words to tell what it was, number {number}"))
+    lines = drawn(scene, width, height)
+    assert len(lines) <= height
+    assert "number 19" in " ".join(" ".join(lines).split())
+    assert sum("stale" in line for line in lines) == 3
+
+
+def test_before_the_first_value_there_is_no_age() -> None:
+    scene = Scene((Copy("replica 1"),), server="running", owner="running")
+    nothing = json.loads(json.dumps(replica("stale", None, None) | {"age_s": math.inf}))
+    scene.copies[0].heard({"replicas": {"load": nothing}})
+    assert next(line.split()[2:6] for line in drawn(scene) if line.startswith("replica 1 ")) == ["stale", "-", "?", "-"]
 
 
 def test_news_is_what_a_replica_says_differently() -> None:
