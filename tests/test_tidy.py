@@ -122,7 +122,7 @@ def test_what_is_silenced_is_named() -> None:
 
 
 def test_tests_never_sleep() -> None:
-    """Those of the kit sleep in virtual time, which is refused to nobody."""
+    """But the tests of the kit may in virtual time."""
     asleep = [
         f"{path.relative_to(ROOT)}:{line}"
         for path in python_files("tests")
