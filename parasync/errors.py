@@ -91,7 +91,7 @@ class LivelockError(SimulationError):
 
 
 class EscapeError(SimulationError):
-    """The program slept, or asked for a thread, a socket or a process of the real world."""
+    """The program slept, waited for another thread, or asked for a thread, a socket or a process of the real world."""
 
 
 class LeakError(SimulationError):

@@ -1,4 +1,4 @@
-"""Refuses what virtual time does not reach: sleeps, threads, sockets and processes of the machine."""
+"""Refuses what virtual time does not reach: sleeps, threads and waits for them, sockets and processes of the machine."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from parasync.testing._loop import VirtualLoop
 _REAL: Final[tuple[tuple[Any, str, str], ...]] = (
     (time, "sleep", "time.sleep"),
     (threading.Thread, "start", "the start of a thread"),
+    (threading.Condition, "wait", "a wait for another thread"),
     (socket.socket, "__init__", "a socket"),
     (socket, "getaddrinfo", "socket.getaddrinfo"),
     (subprocess.Popen, "__init__", "a process"),

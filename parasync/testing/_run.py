@@ -57,7 +57,7 @@ def run(
     Raises:
         DeadlockError: everybody waits, and no timer will wake anybody; it names the tasks and where each waits.
         LivelockError: more than `steps_max` steps; it names the busiest tasks.
-        EscapeError: something slept, or asked for a thread, a socket or a process.
+        EscapeError: something slept, asked for a thread, a socket or a process, or waited for another thread.
         LeakError: `main` left tasks or async generators behind.
         UsageError: `main` is no coroutine function, or an event loop runs in this thread already.
     """

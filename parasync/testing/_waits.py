@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import types
+from pathlib import Path
 from typing import Any, Final
 
 FRAMES_MAX: Final = 8
@@ -38,7 +39,7 @@ def _calls(thing: Any) -> list[str]:
         for kind, frame_name, next_name in _CODES:
             if isinstance(thing, kind):
                 frame = getattr(thing, frame_name)
-                line = "" if frame is None else f" ({frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno})"
+                line = "" if frame is None else f" ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"
                 found.append(f"{thing.__qualname__}{line}")
                 thing = getattr(thing, next_name)
                 break

@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future
 from functools import partial
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from parasync import InProcessTransport, Pace, Terms, Topic, authority, synced
 from parasync.errors import DeadlockError, EscapeError, LeakError, LivelockError, UsageError
 from parasync.runtime._world import monotonic_s
 from parasync.testing import Trace, run, settle
+from parasync.testing._real import _REAL
 
 NOTES = Topic("note", str, version="1.0")
 SEEDS = [None, *range(20)]
@@ -275,6 +278,9 @@ def plainly(work: Callable[[], object]) -> Callable[[], Coroutine[Any, Any, None
     [
         ("time.sleep", plainly(lambda: time.sleep(0))),
         ("the start of a thread", plainly(lambda: threading.Thread(target=len, args=("",)).start())),
+        ("a wait for another thread", plainly(threading.Event().wait)),
+        ("a wait for another thread", plainly(Future().result)),
+        ("a wait for another thread", plainly(Queue().get)),
         ("a socket", plainly(lambda: socket.create_server(("127.0.0.1", 0)))),
         ("socket.getaddrinfo", plainly(lambda: socket.getaddrinfo("localhost", 1))),
         ("a process", plainly(lambda: subprocess.run([sys.executable, "-c", ""], check=True))),
@@ -305,30 +311,32 @@ def test_a_refusal_that_is_caught_ends_the_run_all_the_same() -> None:
 
 
 def test_the_real_world_is_given_back() -> None:
-    real = time.sleep, threading.Thread.start, socket.socket.__init__, socket.getaddrinfo, subprocess.Popen.__init__
+    real = [getattr(owner, name) for owner, name, _ in _REAL]
     with pytest.raises(EscapeError):
         run(in_a_thread)
-    assert real == (time.sleep, threading.Thread.start, socket.socket.__init__, socket.getaddrinfo, subprocess.Popen.__init__)
+    assert [getattr(owner, name) for owner, name, _ in _REAL] == real
 
 
 def test_another_thread_may_sleep_but_not_take_part() -> None:
     refused: list[BaseException] = []
-    entered, slept = threading.Event(), threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
+    entered, slept = threading.Lock(), threading.Lock()
+    assert entered.acquire()
+    assert slept.acquire()
 
     def other() -> None:
-        assert entered.wait(20.0)
+        assert entered.acquire(timeout=20.0)
         time.sleep(0)
         try:
             loops[0].call_soon_threadsafe(len, "")
         except EscapeError as error:
             refused.append(error)
-        slept.set()
+        slept.release()
 
     async def main() -> None:
         loops.append(asyncio.get_running_loop())
-        entered.set()
-        assert slept.wait(20.0)
+        entered.release()
+        assert slept.acquire(timeout=20.0)
 
     thread = threading.Thread(target=other)
     thread.start()
