@@ -191,8 +191,8 @@ def test_every_public_name_is_in_the_reference() -> None:
 
 
 def test_every_name_of_the_kit_is_in_the_reference() -> None:
-    page = (DOCS / "reference" / "api" / "testing.md").read_text()
-    listed = set(re.findall(r"auto(?:class|function|data):: parasync\.testing\.(\w+)$", page, re.MULTILINE))
+    pages = "".join(page.read_text() for page in (DOCS / "reference").rglob("*.md"))
+    listed = set(re.findall(r"auto(?:class|function|data):: parasync\.testing\.(\w+)$", pages, re.MULTILINE))
     assert listed == set(testing.__all__)
 
 

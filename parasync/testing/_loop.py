@@ -12,7 +12,7 @@ import heapq
 import random
 from asyncio import AbstractEventLoop, Handle
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from threading import get_ident
 from typing import Any, Final, NoReturn, TypeVar, cast
@@ -56,6 +56,11 @@ class VirtualFuture(_Numbered, asyncio.Future[Any]):
 
 def _task(loop: AbstractEventLoop, coro: Any, **options: Any) -> VirtualTask:
     return VirtualTask(coro, loop=cast("VirtualLoop", loop), **options)
+
+
+def in_order(tasks: Iterable[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
+    """In that of their making, where they belong to a virtual loop."""
+    return sorted(tasks, key=lambda task: getattr(task, "number", -1))
 
 
 def virtual_loop(what: str) -> VirtualLoop:
@@ -242,7 +247,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def pending(self) -> list[asyncio.Task[Any]]:
         """The tasks that have not ended, in the order of their making."""
-        return sorted(asyncio.all_tasks(self), key=lambda task: getattr(task, "number", -1))
+        return in_order(asyncio.all_tasks(self))
 
     def _write_to_self(self) -> None:
         """Nobody has to be woken: there is one thread."""

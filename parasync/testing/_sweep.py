@@ -6,10 +6,10 @@ import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from parasync.errors import LeakError, LivelockError, UncancelledError, UsageError
-from parasync.testing._loop import STEPS_MAX, VirtualLoop, virtual_loop
+from parasync.testing._loop import STEPS_MAX, VirtualLoop, in_order
 from parasync.testing._run import run
 from parasync.testing._waits import calls, where
 
@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 PLACES_MAX: Final = 1_000
 """At how many places a coroutine is cancelled, unless `sweep` is told otherwise."""
+REAL_PATIENCE_S: Final = 10.0
+"""How long what a coroutine left may take to end where a sweep runs in real time, in seconds."""
 
 
 def sweep(
@@ -25,6 +27,7 @@ def sweep(
     seed: int | None = 0,
     places_max: int = PLACES_MAX,
     steps_max: int = STEPS_MAX,
+    real: bool = False,
 ) -> int:
     """Cancel a coroutine at each of its awaits in turn, each time in a new run in virtual time, until it is cancelled no more.
 
@@ -37,6 +40,8 @@ def sweep(
         seed: see `run`; the same for all places.
         places_max: how many awaits the coroutine may have, above 0.
         steps_max: see `run`; for each place.
+        real: use `asyncio.run`, for what needs a real server: `seed` and `steps_max` have no meaning then, background work may
+            take up to `REAL_PATIENCE_S` seconds to end, and only what a cancelled coroutine leaves is looked for.
 
     Returns:
         How many awaits there were: 0 says that the coroutine never waits.
@@ -50,17 +55,25 @@ def sweep(
     """
     if not isinstance(places_max, int) or places_max < 1:
         raise UsageError(f"got places_max={places_max!r}, expected an int above 0")
-    counts = [_sweep(scene, late, seed, places_max, steps_max) for late in (False, True)]
+    perform = _in_real_time if real else partial(run, seed=seed, steps_max=steps_max)
+    counts = [_sweep(scene, late, places_max, perform) for late in (False, True)]
     return counts[0]
 
 
+_Main: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
+
+
+def _in_real_time(main: _Main) -> object:
+    return asyncio.run(main())
+
+
 def _sweep(
-    scene: Callable[[Cut], Coroutine[Any, Any, object]], late: bool, seed: int | None, places_max: int, steps_max: int
+    scene: Callable[[Cut], Coroutine[Any, Any, object]], late: bool, places_max: int, perform: Callable[[_Main], object]
 ) -> int:
     for number in range(1, places_max + 2):
         cut = Cut(number, late)
         try:
-            run(partial(scene, cut), seed=seed, steps_max=steps_max)
+            perform(partial(scene, cut))
         except BaseException as error:
             if cut.place:
                 error.add_note(cut.place)
@@ -108,13 +121,13 @@ class Cut:
         Raises:
             LeakError: a task is left that was not there before, or one of `unchanged` returned something else.
             UncancelledError: it was cancelled, and went on.
-            UsageError: used twice, or not inside of `sweep`.
+            UsageError: used twice.
         """
-        loop = virtual_loop("a cut")
+        loop = asyncio.get_running_loop()
         if self.used:
             raise UsageError("got a cut that was used before, expected one coroutine a scene")
         self.used = True
-        before = set(loop.pending())
+        before = asyncio.all_tasks()
         values = [function() for function in unchanged]
         task = loop.create_task(self._run(work), name="swept")
         try:
@@ -126,19 +139,10 @@ class Cut:
         if not task.cancelled():
             outcome = task.exception() or "a result"
             raise UncancelledError(f"got {outcome!r} from a coroutine that was {self.place}, expected it to end cancelled")
-        await _time_to_end(loop, within_s)
-        self._check(loop, before, [(value, function) for value, function in zip(values, unchanged, strict=True)])
-        return None
-
-    def _check(
-        self, loop: VirtualLoop, before: set[asyncio.Task[Any]], unchanged: list[tuple[object, Callable[[], object]]]
-    ) -> None:
-        left = [where(task) for task in loop.pending() if task not in before]
-        for value, function in unchanged:
-            if (now := function()) != value:
-                left.append(f"{getattr(function, '__qualname__', function)!s}(): got {now!r}, expected {value!r} as before")
+        left = await _left_in_time(partial(_left, before, values, unchanged), within_s)
         if left:
-            raise LeakError(f"got a coroutine that left these behind when {self.place}:\n" + "\n".join(left), tuple(left))
+            raise LeakError(f"got a coroutine that left these behind when {self.place}:\n" + "\n".join(left), left)
+        return None
 
     async def _run(self, work: Awaitable[T]) -> T:
         return await self._steps(work)
@@ -178,8 +182,27 @@ class Cut:
             cancel()
 
 
-async def _time_to_end(loop: VirtualLoop, within_s: float) -> None:
-    await loop.at_rest()
-    if within_s > 0.0:
-        await asyncio.sleep(within_s)
+def _left(
+    before: set[asyncio.Task[Any]], values: list[object], unchanged: Sequence[Callable[[], object]]
+) -> tuple[str, ...]:
+    """What is there now that was not there before."""
+    left = [where(task) for task in in_order(asyncio.all_tasks() - before)]
+    for value, function in zip(values, unchanged, strict=True):
+        if (now := function()) != value:
+            left.append(f"{getattr(function, '__qualname__', function)!s}(): got {now!r}, expected {value!r} as before")
+    return tuple(left)
+
+
+async def _left_in_time(left: Callable[[], tuple[str, ...]], within_s: float) -> tuple[str, ...]:
+    """What is left when the time to end is over; real time is over as soon as nothing is left."""
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, VirtualLoop):
         await loop.at_rest()
+        if within_s > 0.0:
+            await asyncio.sleep(within_s)
+            await loop.at_rest()
+        return left()
+    over_s = loop.time() + max(within_s, REAL_PATIENCE_S)
+    while left() and loop.time() < over_s:  # noqa: ASYNC110  # what is waited for is no event of ours
+        await asyncio.sleep(0.001)
+    return left()

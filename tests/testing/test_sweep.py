@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from parasync.errors import DeadlockError, LeakError, LivelockError, UncancelledError, UsageError
-from parasync.testing import Cut, settle, sweep
+from parasync.testing import Cut, _sweep, settle, sweep
 
 kept: list[object] = []
 
@@ -245,3 +245,37 @@ def test_the_places_are_a_number(places_max: Any) -> None:
 
     with pytest.raises(UsageError, match="places_max"):
         sweep(scene, places_max=places_max)
+
+
+# In real time
+
+
+async def waits_twice() -> None:
+    await asyncio.sleep(0)
+    await asyncio.get_running_loop().run_in_executor(None, len, "")
+
+
+def test_a_sweep_in_real_time_goes_to_the_same_places() -> None:
+    places: list[str] = []
+
+    async def scene(cut: Cut) -> None:
+        await cut(waits_twice())
+        places.append(cut.place.partition(",")[0])
+
+    assert sweep(scene, real=True) == 2
+    early, late = [f"cancelled {when} at await" for when in ("early", "late")]
+    assert places == [f"{early} 1", f"{early} 2", "", f"{late} 1", f"{late} 2", ""]
+
+
+def test_a_sweep_in_real_time_finds_what_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sweep, "REAL_PATIENCE_S", 0.01)
+
+    async def work() -> None:
+        kept.append(asyncio.create_task(asyncio.Event().wait(), name="left"))
+        await asyncio.sleep(0)
+
+    async def scene(cut: Cut) -> None:
+        await cut(work())
+
+    with pytest.raises(LeakError, match="task 'left' in Event"):
+        sweep(scene, real=True)

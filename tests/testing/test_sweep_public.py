@@ -1,6 +1,6 @@
 """Every public coroutine of parasync may be cancelled at any of its awaits: nothing leaks, and what is shown is what is stored.
 
-`NatsTransport` is not among them: its coroutines wait for a real server, which virtual time does not reach.
+Those of `NatsTransport` wait for a real server, which virtual time does not reach: `tests/nats/test_sweep.py`.
 """
 
 from __future__ import annotations
