@@ -105,6 +105,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.start_s = start_s
         self.trace = trace
         self.escape: EscapeError | None = None
+        self.each_step: Callable[[], None] | None = None
         self._for_rest: deque[asyncio.Future[None]] = deque()
         self.left = steps_max
         self._steps_max = steps_max
@@ -181,6 +182,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             handle._run()
             if self.escape is not None:
                 raise self.escape
+            if self.each_step is not None:
+                self.each_step()
         self.stop()
 
     def _pick(self) -> tuple[Any, bool]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from parasync.errors import LeakError, LivelockError, UncancelledError, UsageError
 from parasync.testing._loop import STEPS_MAX, VirtualLoop, in_order
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 PLACES_MAX: Final = 1_000
 """At how many places a coroutine is cancelled, unless `sweep` is told otherwise."""
+MOMENTS_MAX: Final = 300
+"""At how many moments between its awaits a coroutine is cancelled, unless `sweep` is told otherwise."""
 REAL_PATIENCE_S: Final = 10.0
 """How long what a coroutine left may take to end where a sweep runs in real time, in seconds."""
 
@@ -26,6 +29,7 @@ def sweep(
     *,
     seed: int | None = 0,
     places_max: int = PLACES_MAX,
+    moments_max: int = MOMENTS_MAX,
     steps_max: int = STEPS_MAX,
     real: bool = False,
 ) -> int:
@@ -33,15 +37,19 @@ def sweep(
 
     The scene sets up what it needs, runs the coroutine by `await cut(coroutine)`, and then asserts what must hold wherever it
     was cancelled. Each await is a place twice: cancelled *early* the coroutine never gets what it waits for; cancelled *late*
-    what it waits for has happened, but it is not told any more. Every run must leave nothing behind, as `run` demands.
+    what it waits for has happened, but it is not told any more. Then it is cancelled *between*: after each step that any other
+    task or callback takes while it waits, so that what it has set going is under way. Every run must leave nothing behind, as
+    `run` demands.
 
     Args:
         scene: a coroutine function that takes a `Cut` and uses it once.
         seed: see `run`; the same for all places.
         places_max: how many awaits the coroutine may have, above 0.
+        moments_max: how many of the steps of others it is cancelled after at the most, from its first await on; 0 for none.
         steps_max: see `run`; for each place.
-        real: use `asyncio.run`, for what needs a real server: `seed` and `steps_max` have no meaning then, background work may
-            take up to `REAL_PATIENCE_S` seconds to end, and only what a cancelled coroutine leaves is looked for.
+        real: use the loop and the time of asyncio, for what needs a real server. Then `seed` and `steps_max` have no meaning, a
+            moment is a turn of the loop, background work may take up to `REAL_PATIENCE_S` seconds to end, and only what a
+            cancelled coroutine leaves is looked for.
 
     Returns:
         How many awaits there were: 0 says that the coroutine never waits.
@@ -53,25 +61,43 @@ def sweep(
         SimulationError: a run came to no good end; see `run`.
         UsageError: the scene did not use its `Cut`, or used it twice.
     """
-    if not isinstance(places_max, int) or places_max < 1:
-        raise UsageError(f"got places_max={places_max!r}, expected an int above 0")
+    for name, value, least in (("places_max", places_max, 1), ("moments_max", moments_max, 0)):
+        if not isinstance(value, int) or value < least:
+            raise UsageError(f"got {name}={value!r}, expected an int from {least}")
     perform = _in_real_time if real else partial(run, seed=seed, steps_max=steps_max)
-    counts = [_sweep(scene, late, places_max, perform) for late in (False, True)]
-    return counts[0]
+    waits = _sweep(scene, "early", places_max, perform)
+    _sweep(scene, "late", places_max, perform)
+    if waits and moments_max:
+        _sweep(scene, "between", moments_max, perform)
+    return waits
 
 
 _Main: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
+_When: TypeAlias = Literal["early", "late", "between"]
 
 
 def _in_real_time(main: _Main) -> object:
-    return asyncio.run(main())
+    with asyncio.Runner(loop_factory=_TurningLoop) as runner:
+        return runner.run(main())
+
+
+class _TurningLoop(asyncio.SelectorEventLoop):
+    """The loop of asyncio, which tells of its turns."""
+
+    each_step: Callable[[], None] | None = None
+
+    def _run_once(self) -> None:
+        super()._run_once()  # type: ignore[misc]
+        if self.each_step is not None:
+            self.each_step()
 
 
 def _sweep(
-    scene: Callable[[Cut], Coroutine[Any, Any, object]], late: bool, places_max: int, perform: Callable[[_Main], object]
+    scene: Callable[[Cut], Coroutine[Any, Any, object]], when: _When, places_max: int, perform: Callable[[_Main], object]
 ) -> int:
-    for number in range(1, places_max + 2):
-        cut = Cut(number, late)
+    """Cancel it one place later each time, and return how often it waited in the end."""
+    for number in itertools.count(1):
+        cut = Cut(number, when)
         try:
             perform(partial(scene, cut))
         except BaseException as error:
@@ -80,22 +106,25 @@ def _sweep(
             raise
         if not cut.used:
             raise UsageError("got a scene that did not use its cut, expected it to run a coroutine by `await cut(coroutine)`")
-        if cut.waits < number:
+        if not cut.cancelled or (when == "between" and number == places_max):
             return cut.waits
-    raise LivelockError(f"got a coroutine that waits more than {places_max} times, expected an end")
+        if number > places_max:
+            raise LivelockError(f"got a coroutine that waits more than {places_max} times, expected an end")
+    raise AssertionError("unreachable")
 
 
 class Cut:
     """Runs a coroutine and cancels it at one place; made by `sweep`.
 
     Args:
-        number: at which of its awaits, from 1.
-        late: only once what it waits for has happened.
+        number: at which of its awaits, or after how many steps of others, from 1.
+        when: before what it waits for happens, just after, or between two steps of others.
     """
 
-    def __init__(self, number: int, late: bool) -> None:
+    def __init__(self, number: int, when: _When) -> None:
         self._number = number
-        self._late = late
+        self._when = when
+        self._moments = 0
         self.used = False
         """Whether the scene has run its coroutine."""
         self.cancelled = False
@@ -123,16 +152,19 @@ class Cut:
             UncancelledError: it was cancelled, and went on.
             UsageError: used twice.
         """
-        loop = asyncio.get_running_loop()
+        loop: Any = asyncio.get_running_loop()
         if self.used:
             raise UsageError("got a cut that was used before, expected one coroutine a scene")
         self.used = True
         before = asyncio.all_tasks()
         values = [function() for function in unchanged]
-        task = loop.create_task(self._run(work), name="swept")
+        task: asyncio.Task[T] = loop.create_task(self._run(work), name="swept")
+        if self._when == "between":
+            loop.each_step = partial(self._tick, task, work)
         try:
             await asyncio.wait((task,))
         finally:
+            loop.each_step = None
             task.cancel()
         if not self.cancelled:
             return task.result()
@@ -158,7 +190,7 @@ class Cut:
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
             self.waits += 1
-            if self.waits == self._number:
+            if self.waits == self._number and self._when != "between":
                 self._cancel(work, waited_for)
             try:
                 value = yield waited_for
@@ -168,18 +200,28 @@ class Cut:
                 resume = partial(steps.send, value)
 
     def _cancel(self, work: object, waited_for: asyncio.Future[Any] | None) -> None:
+        """It is about to wait."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        place = f"cancelled {'late' if self._late else 'early'} at await {self._number}, in {calls(work)}"
+        place = f"cancelled {self._when} at await {self._number}, in {calls(work)}"
 
         def cancel(_: object = None) -> None:
             self.cancelled, self.place = True, place
             task.cancel()
 
         # What is called back first is called before the task is told, and finds it still waiting.
-        if self._late and waited_for is not None:
+        if self._when == "late" and waited_for is not None:
             waited_for.add_done_callback(cancel)
         else:
             cancel()
+
+    def _tick(self, task: asyncio.Task[Any], work: object) -> None:
+        """Somebody took a step."""
+        if self.waits and not self.cancelled and not task.done():
+            self._moments += 1
+            if self._moments == self._number:
+                self.cancelled = True
+                self.place = f"cancelled between at moment {self._number}, at await {self.waits}, in {calls(work)}"
+                task.cancel()
 
 
 def _left(

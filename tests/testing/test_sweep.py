@@ -35,7 +35,7 @@ def test_each_await_is_a_place_early_and_late_and_the_last_runs_complete() -> No
         result = await cut(three_waits(), within_s=3.0)
         seen.append((cut.cancelled, cut.waits, cut.place, result))
 
-    assert sweep(scene) == 3
+    assert sweep(scene, moments_max=0) == 3
     assert [found[0] for found in seen] == [True, True, True, False] * 2
     assert [found[1] for found in seen] == [1, 2, 3, 3] * 2
     assert [found[3] for found in seen] == [None, None, None, "end"] * 2
@@ -58,7 +58,7 @@ def test_late_is_when_it_has_happened_and_nobody_was_told() -> None:
         if cut.cancelled:
             taken.append((late, [queue.get_nowait()], queue.qsize()))
 
-    assert sweep(scene) == 1
+    assert sweep(scene, moments_max=0) == 1
     assert taken == [(False, [1], 0), (True, [1], 0)]
 
 
@@ -87,7 +87,7 @@ def test_an_error_of_the_coroutine_is_one_of_the_scene() -> None:
             caught.append(error)
 
     assert sweep(scene) == 1
-    assert len(caught) == 2, "once early and once late there is no further await to cancel it at"
+    assert len(caught) == 3, "in the last run of each kind it is not cancelled"
 
 
 # What it must find
@@ -197,6 +197,43 @@ def test_an_invariant_that_breaks_says_where() -> None:
     assert place.startswith("cancelled late at await 2, in three_waits")
 
 
+def test_what_others_are_in_the_middle_of_is_a_place_too() -> None:
+    """It waits once, for a task that is neither at its beginning nor at its end when something is wrong."""
+    half: list[str] = []
+
+    async def inner() -> None:
+        await asyncio.sleep(1.0)
+        half.append("half")
+        await asyncio.sleep(1.0)
+        half.clear()
+
+    async def work() -> None:
+        half.clear()
+        await asyncio.create_task(inner())
+
+    async def scene(cut: Cut) -> None:
+        assert await cut(work(), unchanged=[half.copy]) is None
+
+    assert sweep(scene, moments_max=0) == 1
+    with pytest.raises(LeakError, match=r"got \['half'\], expected \[\] as before") as caught:
+        sweep(scene)
+    assert "cancelled between at moment" in caught.value.__notes__[-1]
+    assert ", at await 1, in " in caught.value.__notes__[-1]
+
+
+def test_moments_end_at_their_limit_and_places_with_their_number() -> None:
+    cuts: list[Cut] = []
+
+    async def scene(cut: Cut) -> None:
+        cuts.append(cut)
+        await cut(three_waits(), within_s=3.0)
+
+    assert sweep(scene, places_max=3, moments_max=2) == 3
+    assert len(cuts) == 4 + 4 + 2
+    with pytest.raises(LivelockError, match="more than 2 times"):
+        sweep(scene, places_max=2)
+
+
 def test_a_coroutine_that_waits_without_end_is_told() -> None:
     async def scene(cut: Cut) -> None:
         async def endless() -> None:
@@ -238,13 +275,14 @@ def test_a_scene_uses_its_cut_once() -> None:
         sweep(twice)
 
 
-@pytest.mark.parametrize("places_max", [0, 1.5, None])
-def test_the_places_are_a_number(places_max: Any) -> None:
+@pytest.mark.parametrize("name", ["places_max", "moments_max"])
+@pytest.mark.parametrize("value", [-1, 1.5, None])
+def test_limits_are_numbers(name: str, value: Any) -> None:
     async def scene(cut: Cut) -> None:
         await cut(settle())
 
-    with pytest.raises(UsageError, match="places_max"):
-        sweep(scene, places_max=places_max)
+    with pytest.raises(UsageError, match=name):
+        sweep(scene, **{name: value})
 
 
 # In real time
@@ -264,7 +302,9 @@ def test_a_sweep_in_real_time_goes_to_the_same_places() -> None:
 
     assert sweep(scene, real=True) == 2
     early, late = [f"cancelled {when} at await" for when in ("early", "late")]
-    assert places == [f"{early} 1", f"{early} 2", "", f"{late} 1", f"{late} 2", ""]
+    assert places[:6] == [f"{early} 1", f"{early} 2", "", f"{late} 1", f"{late} 2", ""]
+    assert places[6] == "cancelled between at moment 1"
+    assert places[-1] == ""
 
 
 def test_a_sweep_in_real_time_finds_what_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
