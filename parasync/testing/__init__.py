@@ -1,7 +1,20 @@
-"""The kit that proves it: virtual time, simulated faults and conformance, for parasync and for what is built on it."""
+"""What we break parasync with, for you to break your own transports, stores and services with."""
 
 from parasync.testing._run import run, settle
 from parasync.testing._sweep import Cut, sweep
 from parasync.testing._trace import Trace
+from parasync.testing.conformance import Clause, Ends, Finding, Report, check_store, check_transport
 
-__all__ = ["Cut", "Trace", "run", "settle", "sweep"]
+__all__ = [
+    "Clause",
+    "Cut",
+    "Ends",
+    "Finding",
+    "Report",
+    "Trace",
+    "check_store",
+    "check_transport",
+    "run",
+    "settle",
+    "sweep",
+]
