@@ -9,7 +9,18 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
-from benchmarks import b1_in_process, b2_throughput, b3_latency, b4_read, b7_fan_out, machine, outcome, plots, report
+from benchmarks import (
+    b1_in_process,
+    b2_throughput,
+    b3_latency,
+    b4_read,
+    b7_fan_out,
+    instructions,
+    machine,
+    outcome,
+    plots,
+    report,
+)
 from benchmarks.contest import Result, Scenario, Size, hold
 
 SCENARIOS: Final[dict[str, Scenario]] = {
@@ -25,6 +36,11 @@ def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     if options.action == "report":
         _render()
+        return
+    if options.action == "instructions":
+        table = instructions.table(instructions.counted())
+        report.PAGE.write_text(report.between(report.PAGE.read_text(), "instructions", table))
+        print(table)
         return
     names = list(SCENARIOS) if options.only is None else options.only.upper().split(",")
     if unknown := set(names) - set(SCENARIOS):
@@ -70,7 +86,9 @@ def _render() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare parasync with its peers, in turns.")
-    parser.add_argument("action", nargs="?", choices=["run", "report"], default="run", help="report: render the last whole run")
+    actions = ["run", "report", "instructions"]
+    explained = "report: render the last whole run; instructions: count what a message takes, by part"
+    parser.add_argument("action", nargs="?", choices=actions, default="run", help=explained)
     parser.add_argument("--only", metavar="B1,B4", help="run only these scenarios")
     parser.add_argument("--rounds", type=int, help=f"how many turns each contestant takes ({ROUNDS}; {QUICK_ROUNDS} if quick)")
     parser.add_argument("--quick", action="store_true", help="a fifth of the work: to look, not to publish")

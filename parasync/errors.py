@@ -74,6 +74,23 @@ class DeletedError(UsageError, LookupError):
         self.version = version
 
 
+class ConformanceError(UsageError, AssertionError):
+    """A transport or store breaks its contract: `clause` numbers what it breaks, `text` is what that demands.
+
+    `got` and `expected` say how, as text; `check` is the check that found it.
+    """
+
+    def __init__(
+        self, message: str, *, clause: int = 0, text: str = "", check: str = "", got: str = "", expected: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.clause = clause
+        self.text = text
+        self.check = check
+        self.got = got
+        self.expected = expected
+
+
 # The peer
 
 

@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Iterator
 from functools import cache
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,7 +80,7 @@ def limit_table(part: str) -> str:
 
 def default_table(cls: Any) -> str:
     """The fields of an options class that hold numbers, with what their docstring says."""
-    described = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {12,}.*)*)", cls.__doc__ or "", re.MULTILINE))
+    described = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", cleandoc(cls.__doc__ or ""), re.MULTILINE))
     lines = ["| name | default | |", "| --- | --- | --- |"]
     for field in attrs.fields(cls):
         if isinstance(field.default, int | float):

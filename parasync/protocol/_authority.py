@@ -8,17 +8,13 @@ asks it to go back: it *re-issues* what it has as a new version of its own epoch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Final, cast
+from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
 from parasync.protocol._messages import TOMBSTONE_CHECKSUM, Ask, Position
-from parasync.protocol._version import ABSENT, EPOCH_MAX, Version
-
-# What a `NamedTuple` does when it is called, in a third of the time.
-_version: Final = partial(cast("Callable[..., Version]", tuple.__new__), Version)
+from parasync.protocol._version import ABSENT, EPOCH_MAX, Version, version_of
 
 EPOCH_BITS: Final = 20
 """Random bits at the end of an epoch: two authorities that start in the same second still differ."""
@@ -49,7 +45,7 @@ def next_version(current: Version | None, *, epoch: int, floor: Version = ABSENT
     sequence = 0 if current is None else current.sequence
     if floor.epoch == epoch and (current is None or deletes):
         sequence = max(sequence, floor.sequence)
-    return _version((epoch, sequence + 1))
+    return version_of((epoch, sequence + 1))
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from parasync.protocol._version import Version
+from parasync.protocol._version import Version, version_of
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -63,4 +63,4 @@ class Envelope(Generic[T]):
     @property
     def version(self) -> Version:
         """The position `(epoch, sequence)`."""
-        return Version(self.epoch, self.sequence)
+        return version_of((self.epoch, self.sequence))

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from parasync.protocol._envelope import Envelope, Kind
 from parasync.protocol._messages import Position
-from parasync.protocol._version import Version
+from parasync.protocol._version import Version, version_of
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Held(Generic[T]):
     @property
     def version(self) -> Version:
         """The position `(epoch, sequence)`."""
-        return Version(self.epoch, self.sequence)
+        return version_of((self.epoch, self.sequence))
 
     def precedes(self, envelope: Envelope[Any]) -> bool:
         """Whether an envelope is newer, of the same life, and nothing was sent between."""

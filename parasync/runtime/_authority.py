@@ -232,9 +232,7 @@ class authority(Generic[T]):
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         await self.aclose()
 
     async def _put_for(self, request: Request) -> Response:
@@ -271,8 +269,10 @@ class authority(Generic[T]):
         idempotency_key: str | None,
         meta: Mapping[str, str],
     ) -> Draft:
-        check_conditions(expected, idempotency_key)
-        check_meta(meta)
+        if expected is not None or idempotency_key is not None:
+            check_conditions(expected, idempotency_key)
+        if meta:
+            check_meta(meta)
         schema_version = self._topic.version
         checksum = body_checksum(kind, schema_version, body)
         meta = dict(meta) if meta else NO_META

@@ -81,10 +81,10 @@ class Group:
                 after = Held(envelope, reading)
         calls: list[Call] = []
         later: list[Callable[[], object]] = []
-        # Kept until the lock is released: the destructors of replaced values are the user's.
+        # Kept until the lock is released, as `before` is: the destructors of replaced values are the user's.
         spent: list[object] = [before]
         change: Change[Any] | None = None
-        told: list[Member[Any]] = []
+        told: list[Member[Any]]
         lock = self._lock
         # As `with` does, in half its time.
         lock.raw.acquire()

@@ -1,4 +1,22 @@
-"""The contract of stores: where an authority keeps the value and the version of each object."""
+"""The contract of stores: where an authority keeps the value and the version of each object.
+
+`parasync.testing.check_store` checks what `Store` promises, clause by clause:
+
+1. `claim` makes an epoch above the stored one the only one that may write; any other is a `FencedError` and changes nothing.
+2. The first claim begins the history. Only `history_lost` moves its beginning, to the epoch that calls; no state goes back.
+3. What an epoch other than the claimed one writes or notes is a `FencedError` with the stored one, and changes nothing.
+4. Each write gives its object the next sequence, from 1, in the epoch that writes: across deletions and epochs too.
+5. With `expected`, a write happens only at that version, with `ABSENT` only where nothing exists; else it is a `ConflictError`
+   that says where the object is, and changes nothing.
+6. To delete what does not exist is a `DeletedError` and changes nothing, unless it is a `reissue`. A delete is a version.
+7. A write that repeats the idempotency key and the content of one that was made for this object returns the first outcome and
+   changes nothing; another content is an `IdempotencyError`. A write that failed uses up no key.
+8. `read` returns what was written, tombstones included, nothing for what was never written, and the state at the same moment.
+9. `page` lists the live objects with the prefix, each once, above `after`, in the order of code points, up to `limit`.
+10. Topics do not touch.
+11. Each method is one transaction, whoever else uses the store at the same time.
+12. When a write is cancelled, it has happened or never will.
+"""
 
 from __future__ import annotations
 

@@ -5,15 +5,22 @@ from parasync.testing._faulty_store import FaultyStore
 from parasync.testing._faulty_transport import FaultyTransport
 from parasync.testing._proxy import ChaosProxy
 from parasync.testing._servers import NatsServer, find_nats_server
+from parasync.testing.conformance import Clause, Ends, Finding, Report, check_store, check_transport
 
 __all__ = [
     "ChaosProxy",
+    "Clause",
+    "Ends",
     "Fault",
     "Faults",
     "FaultyStore",
     "FaultyTransport",
+    "Finding",
     "NatsServer",
+    "Report",
     "StoreFault",
     "StoreFaults",
+    "check_store",
+    "check_transport",
     "find_nats_server",
 ]

@@ -1,10 +1,9 @@
 """The contract of transports: they carry envelopes, and decide nothing.
 
-A transport retains nothing, validates nothing and dedupes nothing. What `SyncTransport` promises is checked clause by clause in
-`tests/conformance`:
+`parasync.testing.check_transport` checks what `SyncTransport` promises, clause by clause:
 
-1. `publish` delivers to every current subscriber of the key, in the order of subscription; publishing to nobody does nothing.
-2. A subscriber gets only what is published after it subscribed.
+1. `publish` delivers once to every current subscriber of the key, in the order of subscription; to nobody, it does nothing.
+2. A subscriber gets all that is published after it subscribed, and nothing older; nothing is validated or deduplicated.
 3. The order of one publisher is kept for each key. What a handler publishes is delivered after that, to everyone.
 4. `unsubscribe` is idempotent and takes effect at once, also in the middle of a delivery; a call that another thread began may
    finish. The same handler subscribed twice is two subscriptions, and each ends alone.
@@ -13,6 +12,21 @@ A transport retains nothing, validates nothing and dedupes nothing. What `SyncTr
 7. `interrupted(reason)` is called in order with the envelopes whenever some may have been lost or could not be decoded, and
    once more when the transport is closed.
 8. `subscribe_topic` delivers all objects of a topic in one order.
+9. An envelope arrives as it was published; only its `after` may be lower, where older ones of its key were left out on purpose.
+10. Keys stay apart whatever they are made of. What is no key, no topic or no plain function is refused and leaves no trace.
+11. Once a transport was closed, its functions raise `ClosedError` and no handler is called any more.
+12. A transport that claims to be `lossless` delivers every envelope before `publish` returns.
+13. The plain functions of one that claims `threads` may be called from any thread, and without an event loop.
+
+Those that claim to `ask` promise with `AskTransport`:
+
+14. A request reaches one of those who serve the topic, once, and the response reaches its asker; both arrive as they were sent.
+15. Where nobody serves the topic, to ask is a `NoAuthorityError`; serving ends at once, and ending it again does nothing.
+16. An error of parasync in a responder is answered as a `Refusal`; any other failure is a `TransportError` without its text.
+17. Without an answer in time, to ask is an `AskTimeoutError`. An asker who waits no more does not stop the responder.
+18. What an end asks after it subscribed is answered after the subscription took effect.
+19. A probe reaches everybody who answers probes of the topic; who has nothing to say, or raises, is left out of the replies.
+20. What was spawned, and asks that are under way, end with the transport at the latest.
 """
 
 from __future__ import annotations
@@ -36,7 +50,7 @@ Interrupted: TypeAlias = Callable[[str], None]
 Unsubscribe: TypeAlias = Callable[[], None]
 """Ends one subscription; may be called again."""
 Responder: TypeAlias = Callable[[Request], Awaitable[Response]]
-"""Answers the requests of one topic; what it raises becomes a `Refusal` (an error of parasync) or silence (any other)."""
+"""Answers the requests of one topic; what it raises becomes a `Refusal` (an error of parasync) or a failed ask (any other)."""
 ProbeResponder: TypeAlias = Callable[[Probe], ProbeReply | None]
 """Answers a probe, or has nothing to say; must not block."""
 

@@ -9,6 +9,7 @@ pytest.importorskip("blinker", reason="the extra `benchmarks` is not installed")
 from benchmarks.__main__ import SCENARIOS
 from benchmarks.contest import Case as Contest
 from benchmarks.contest import Contestant, Metric, Size, WrongResultError, check, hold
+from benchmarks.instructions import PARTS, REST, counted, table
 
 TINY = Size(0.001)
 
@@ -27,6 +28,17 @@ def test_every_contestant_does_its_work(name: str) -> None:
             for target in case.targets:
                 assert len(result.ratios(target.ours, target.peer, target.metric)) == 1
         assert any(case.targets for case in cases)
+
+
+@pytest.mark.nats
+@pytest.mark.processes
+def test_instructions_are_counted_by_part() -> None:
+    found = counted(messages=16)
+    for name, counts in found.items():
+        assert sum(counts.values()) > 100
+        assert counts[REST] < sum(counts.values()) / 4, f"parts of {name} have lost their names"
+    text = table(found)
+    assert all(f"| {part} | " in text for part in PARTS)
 
 
 def test_a_contestant_that_does_not_do_its_work_gets_no_figure() -> None:

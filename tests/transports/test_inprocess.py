@@ -1,4 +1,4 @@
-"""The transport inside one process, from threads and loops that the conformance suite does not have."""
+"""The transport inside one process, from threads and loops that the conformance kit does not have."""
 
 from __future__ import annotations
 

@@ -1,0 +1,128 @@
+"""`check_store` passes what is good, and names the one clause that something broken breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from parasync import MemoryStore
+from parasync.errors import ConformanceError, UsageError
+from parasync.testing import check_store
+from parasync.testing.conformance import _reading, _storing
+from parasync.testing.conformance._clauses import STORE_CLAUSES
+from parasync.testing.conformance._run import Check
+from tests.testing import broken_stores
+from tests.testing.broken_stores import SlowStore
+
+BROKEN = {
+    name: item
+    for name, item in vars(broken_stores).items()
+    if isinstance(item, type) and issubclass(item, MemoryStore) and item not in (MemoryStore, SlowStore)
+}
+ECHOES = {
+    "TakesAnyEpoch": {11},
+    "GoesBack": {10},
+    "ReusesASequence": {9},
+    "IgnoresExpected": {7, 11},
+    "DeletesNothing": {7},
+    "ForgetsIdempotency": {11, 12},
+}
+"""The clauses whose checks see more of a broken store than the clause that it breaks."""
+
+
+def broken_clause(store: type[Any]) -> int:
+    found = re.match(r"Clause (\d+)", store.__doc__ or "")
+    assert found
+    return int(found[1])
+
+
+@pytest.mark.parametrize("store", [MemoryStore, SlowStore])
+async def test_a_good_store_keeps_every_clause(store: type[MemoryStore]) -> None:
+    report = await check_store(store)
+    assert [clause.number for clause in report.checked] == list(STORE_CLAUSES)
+    assert report.not_claimed == ()
+    assert str(report).startswith(f"{store.__name__}: 12 clauses hold\n    checked  1. `claim` makes")
+
+
+def test_a_store_may_be_opened_twice_and_closed() -> None:
+    opened: list[MemoryStore] = []
+    closed: list[MemoryStore] = []
+
+    @asynccontextmanager
+    async def handles() -> AsyncIterator[tuple[MemoryStore, MemoryStore]]:
+        store = SlowStore()
+        opened.append(store)
+        yield store, store
+        closed.append(store)
+
+    asyncio.run(check_store(handles))
+    assert len(opened) > 12
+    assert closed == opened
+
+
+def test_there_are_broken_stores_for_every_clause() -> None:
+    assert {broken_clause(store) for store in BROKEN.values()} == set(STORE_CLAUSES)
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+async def test_a_broken_store_fails_on_the_clause_that_it_breaks(name: str) -> None:
+    broken = broken_clause(BROKEN[name])
+    with pytest.raises(ConformanceError, match=rf"^clause {broken} is broken: .*\n got: .*\n expected: ") as caught:
+        await check_store(BROKEN[name])
+    assert (caught.value.clause, caught.value.text) == (broken, STORE_CLAUSES[broken].text)
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+async def test_a_broken_store_keeps_the_clauses_that_it_does_not_break(name: str) -> None:
+    assert all(broken_clause(BROKEN[name]) < echo for echo in ECHOES.get(name, ())), "a whole run stops at the right one"
+    await check_store(BROKEN[name], clauses=set(STORE_CLAUSES) - {broken_clause(BROKEN[name])} - ECHOES.get(name, set()))
+
+
+MODULES = (_storing, _reading)
+
+
+@pytest.mark.parametrize("check", [check for module in MODULES for check in module.check.found], ids=lambda check: check.what)
+async def test_every_check_is_failed_by_a_store_that_breaks_its_clause(
+    check: Check[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in MODULES:
+        monkeypatch.setattr(module.check, "found", [check] if check in module.check.found else [])
+    failures = []
+    for name, store in BROKEN.items():
+        if broken_clause(store) == check.clause:
+            try:
+                await check_store(store)
+            except ConformanceError:
+                failures.append(name)
+    assert failures
+
+
+@pytest.mark.parametrize(("name", "clause"), [(name, clause) for name, found in ECHOES.items() for clause in sorted(found)])
+async def test_an_echo_is_one(name: str, clause: int) -> None:
+    with pytest.raises(ConformanceError):
+        await check_store(BROKEN[name], clauses=[clause])
+
+
+@pytest.mark.parametrize("made", [None, (), (MemoryStore(), 1), object()])
+async def test_what_is_no_store_is_no_failure_of_one(made: Any) -> None:
+    with pytest.raises(UsageError, match=r"from the factory, expected a Store"):
+        await check_store(lambda: made)
+
+
+async def test_what_is_no_clause_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"got clauses \[13\], expected some of 1 to 12"):
+        await check_store(MemoryStore, clauses=[13])
+
+
+async def test_a_store_that_hangs_is_not_hung_on() -> None:
+    class Hangs(MemoryStore):
+        async def claim(self, *_: Any) -> Any:
+            await asyncio.Event().wait()
+
+    with pytest.raises(ConformanceError, match=r"no end within 0.05 s"):
+        await check_store(Hangs, clauses=[3], patience_s=0.05)
