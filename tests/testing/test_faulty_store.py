@@ -15,7 +15,7 @@ from parasync.codec import body_checksum
 from parasync.errors import FencedError, IndeterminateError, ParasyncError, StoreError, UsageError
 from parasync.protocol import EncodedBody
 from parasync.stores import Draft, Store
-from parasync.testing import FaultyStore, FaultyTransport, StoreFaults
+from parasync.testing import FaultyStore, FaultyTransport, StoreFaults, check_store
 from tests.runtime.kit import NOTES, A, pace, terms
 from tests.virtual_time import in_virtual_time, now_s, passing
 
@@ -255,3 +255,8 @@ async def one_course(seed: int, rates: dict[str, float], count: int = 150) -> No
     versions = [change.version for change in shown]
     assert versions == sorted(set(versions)), "a replica went back"
     assert {change.new for change in shown if change.new is not None} <= tried | {"the last"}
+
+
+async def test_without_faults_it_keeps_the_contract() -> None:
+    report = await check_store(lambda: FaultyStore(MemoryStore))
+    assert report.not_claimed == ()

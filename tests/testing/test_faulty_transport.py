@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -21,7 +21,8 @@ from parasync.errors import (
     UsageError,
 )
 from parasync.protocol import Ask, EncodedBody, KeyPage, ListKeys, Probe, ProbeReply, Request
-from parasync.testing import Faults, FaultyTransport
+from parasync.testing import Ends, Faults, FaultyTransport, NatsServer, check_transport
+from parasync.transports.nats import NatsTransport
 from tests.runtime.kit import KEY, NOTES, A, Author, envelope, pace, terms, turns
 from tests.virtual_time import in_virtual_time, now_s, passing
 
@@ -467,9 +468,9 @@ BAD: dict[str, float] = {
 
 
 @pytest.mark.parametrize("rates", [*[{kind: rate} for kind, rate in BAD.items()], BAD], ids=[*BAD, "all"])
+@pytest.mark.parametrize("seed", [10, 20, 30])
 @in_virtual_time
-async def test_replicas_are_never_wrong_and_all_right_in_the_end(rates: dict[str, float]) -> None:
-    seed = random.SystemRandom().randrange(2**32)
+async def test_replicas_are_never_wrong_and_all_right_in_the_end(seed: int, rates: dict[str, float]) -> None:
     print(f"seed {seed}")
     await one_course(seed, rates)
 
@@ -501,3 +502,37 @@ async def one_course(seed: int, rates: dict[str, float], count: int = 150) -> No
             assert [(replica.value, replica.status) for replica in replicas] == [(text, Status.OK)] * 3
             for replica in replicas:
                 await replica.aclose()
+
+
+@asynccontextmanager
+async def over_nats(server: NatsServer) -> AsyncIterator[Ends]:
+    async with FaultyTransport(NatsTransport(server.url)) as writer, FaultyTransport(NatsTransport(server.url)) as reader:
+        yield Ends(writer, reader, losses=(lost_by(reader),))
+
+
+@asynccontextmanager
+async def in_process() -> AsyncIterator[Ends]:
+    async with FaultyTransport(InProcessTransport()) as bus:
+        yield Ends(bus, bus, losses=(lost_by(bus),))
+
+
+def lost_by(bus: FaultyTransport) -> Callable[[str], Any]:
+    async def lose(_: str) -> None:
+        bus.disconnect()
+        bus.heal()
+
+    return lose
+
+
+async def test_without_faults_it_keeps_the_contract_that_the_transport_below_keeps() -> None:
+    report = await check_transport(in_process)
+    assert {finding.clause.number for finding in report.not_claimed} == {12}
+    report = await check_transport(lambda: FaultyTransport(InProcessTransport()), claims=InProcessTransport().capabilities)
+    assert report.not_claimed == ()
+
+
+@pytest.mark.nats
+async def test_around_nats_too() -> None:
+    with NatsServer() as server:
+        report = await check_transport(lambda: over_nats(server))
+    assert {finding.clause.number for finding in report.not_claimed} == {12, 13}
