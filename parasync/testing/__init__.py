@@ -1,6 +1,6 @@
 """What we break parasync with, for you to break your own transports, stores and services with."""
 
-from parasync.testing._faults import Fault, Faults, StoreFault, StoreFaults
+from parasync.testing._faults import Faults, StoreFaults
 from parasync.testing._faulty_store import FaultyStore
 from parasync.testing._faulty_transport import FaultyTransport
 from parasync.testing._proxy import ChaosProxy
@@ -11,14 +11,12 @@ __all__ = [
     "ChaosProxy",
     "Clause",
     "Ends",
-    "Fault",
     "Faults",
     "FaultyStore",
     "FaultyTransport",
     "Finding",
     "NatsServer",
     "Report",
-    "StoreFault",
     "StoreFaults",
     "check_store",
     "check_transport",

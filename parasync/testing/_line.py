@@ -110,7 +110,8 @@ class Line:
 
     def heal(self) -> None:
         """Hold nothing back any more."""
-        self._held = self._slow = 0
+        with self._link.lock:
+            self._held = self._slow = 0
 
     def close(self) -> None:
         """Tell the subscriber that nothing more comes, and deliver nothing more."""
@@ -191,15 +192,18 @@ class Line:
             return
         if self._sent > sent:
             self._link.tally.hit("reorder")
-        self._waiting.extend(come)
+        with self._link.lock:
+            self._waiting.extend(come)
         self.release()
 
     def _on_time(self) -> None:
-        self._held = max(0, self._held - 1)
+        with self._link.lock:
+            self._held = max(0, self._held - 1)
         self.release()
 
     def _awake(self) -> None:
-        self._slow = max(0, self._slow - 1)
+        with self._link.lock:
+            self._slow = max(0, self._slow - 1)
         self.release()
 
     def _next(self) -> Message | None:

@@ -23,7 +23,7 @@ from parasync.errors import (
 from parasync.protocol import Ask, EncodedBody, KeyPage, ListKeys, Probe, ProbeReply, Request
 from parasync.testing import Ends, Faults, FaultyTransport, NatsServer, check_transport
 from parasync.transports.nats import NatsTransport
-from tests.runtime.kit import KEY, NOTES, A, Author, envelope, pace, terms, turns
+from tests.runtime.kit import KEY, NOTES, A, Author, envelope, pace, terms, turns, until
 from tests.virtual_time import in_virtual_time, now_s, passing
 
 KINDS = (
@@ -182,6 +182,16 @@ def test_without_an_event_loop_there_are_the_faults_that_take_no_time() -> None:
     with pytest.raises(UsageError, match="without a running event loop"):
         slow.publish(KEY, envelope(1))
     slow.close()
+
+
+async def test_what_another_thread_publishes_is_struck_too() -> None:
+    bus = FaultyTransport(InProcessTransport(), Faults(seed=1, delay=0.3, drop=0.2, delay_s=(0.0, 0.001)))
+    heard = hearing(bus)
+    await asyncio.to_thread(published, bus, 500)
+    await until(lambda: len(heard) + bus.fired["drop"] == 500)
+    assert heard == sorted(set(heard))
+    assert bus.fired["delay"] > 100
+    bus.close()
 
 
 @pytest.mark.parametrize(
