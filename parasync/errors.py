@@ -91,6 +91,34 @@ class ConformanceError(UsageError, AssertionError):
         self.expected = expected
 
 
+class SimulationError(UsageError):
+    """A program cannot run in virtual time, as `parasync.testing.run` runs it; `tasks` says where each waits or stands."""
+
+    def __init__(self, message: str, tasks: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.tasks = tasks
+
+
+class DeadlockError(SimulationError):
+    """Everybody waits, and no timer will wake anybody."""
+
+
+class LivelockError(SimulationError):
+    """The program goes on and on, and does not end within the steps that it was given."""
+
+
+class EscapeError(SimulationError):
+    """The program slept, waited for another thread, or asked for a thread, a socket or a process of the real world."""
+
+
+class LeakError(SimulationError):
+    """The program left tasks, async generators, subscriptions or handles behind."""
+
+
+class UncancelledError(SimulationError):
+    """A coroutine that was cancelled at one of its awaits went on."""
+
+
 # The peer
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import parasync
-from parasync import errors
+from parasync import errors, testing
 from parasync.protocol import Status, status_of
 from tests import commands, limits, states
 from tests.pages import LANGUAGES, ROOT, Page, blocks_of, commands_of, pages, prints
@@ -188,6 +188,12 @@ def test_every_public_name_is_in_the_reference() -> None:
     pages = "".join(page.read_text() for page in (DOCS / "reference").rglob("*.md"))
     listed = set(re.findall(r"auto(?:class|function|data):: parasync\.(\w+)$", pages, re.MULTILINE))
     assert listed == set(parasync.__all__) - {"ParasyncError"}
+
+
+def test_every_name_of_the_kit_is_in_the_reference() -> None:
+    pages = "".join(page.read_text() for page in (DOCS / "reference").rglob("*.md"))
+    listed = set(re.findall(r"auto(?:class|function|data):: parasync\.testing\.(\w+)$", pages, re.MULTILINE))
+    assert listed == set(testing.__all__)
 
 
 def test_the_command_line_is_described_as_it_is() -> None:

@@ -56,7 +56,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "stores": frozenset({"attrs"}),
     "runtime": frozenset({"attrs"}),
     "signals": frozenset({"reaktiv"}),
-    "testing": frozenset({"attrs"}),
+    "testing": frozenset({"attrs", "hypothesis"}),
     "cli": frozenset({"attrs", "click", "psutil", "rich", "tomli_w", "watchfiles", "yaml"}),
     "": frozenset(),
 }

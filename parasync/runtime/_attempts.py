@@ -7,6 +7,7 @@ import threading
 from functools import partial
 from typing import Any
 
+from parasync.protocol import age_of
 from parasync.runtime._group import Group
 from parasync.runtime._judging import failed, judge, reason_of_failure
 from parasync.runtime._member import Member
@@ -15,7 +16,7 @@ from parasync.runtime._sources import Source
 
 
 class Attempts:
-    """Asks for one replica: when it is made, when something arrives for it, and on `get()`. Usable from any thread."""
+    """Asks for one replica: when it is made, when something arrives for it, and when it is read. From any thread."""
 
     def __init__(self, source: Source, pace: Pace, member: Member[Any], group: Group) -> None:
         self._source = source
@@ -30,6 +31,14 @@ class Attempts:
         """Something happened to the replica: ask now if there is a need, and it is not too early."""
         self._member.noticed(self._pace.clock())
         self.attempt()
+
+    def read(self) -> None:
+        """Somebody reads: ask if there is a need, or if the last proof is too old, which no task is there to notice."""
+        member = self._member
+        if not member.need_open and age_of(member, self._pace.clock()) > member.stale_after_s:
+            self._group.doubt(member, "not proven for too long")
+        else:
+            self.attempt()
 
     def attempt(self) -> None:
         """Ask if there is a need, nobody else is asking, and it is not too early."""

@@ -9,9 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
-import secrets
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -20,7 +17,8 @@ import attrs
 from parasync.errors import ClosedError, FencedError, ParasyncError, UsageError
 from parasync.protocol import Probe, ProbeReply, next_epoch
 from parasync.runtime._guard import ends_this_task
-from parasync.runtime._recovery import Clock, check_seconds, monotonic_s
+from parasync.runtime._recovery import check_seconds
+from parasync.runtime._world import Clock, monotonic_s, random_bits, uniform, wall_s
 from parasync.stores import Store, TopicState
 from parasync.transports._protocol import AskTransport, Responder, SyncTransport, Unsubscribe
 
@@ -53,9 +51,9 @@ class Terms:
     takeover_after_s: float = 15.0
     reissues_per_s_max: int = 10_000
     clock: Clock = monotonic_s
-    wall_clock: Clock = time.time
-    random: Callable[[], float] = random.random
-    random_bits: Callable[[int], int] = secrets.randbits
+    wall_clock: Clock = wall_s
+    random: Callable[[], float] = uniform
+    random_bits: Callable[[int], int] = random_bits
 
     def __attrs_post_init__(self) -> None:
         check_seconds(self, "probe_interval_s", "probe_timeout_s", "takeover_after_s")
@@ -81,7 +79,7 @@ class Office:
         self._store = store
         self._terms = terms
         self._respond = respond
-        self._identity = secrets.token_hex(8)
+        self._identity = f"{random_bits(64):016x}"
         self._stop_serving: Unsubscribe | None = None
         self._stop_hearing: Unsubscribe | None = None
         self._task: asyncio.Task[None] | None = None

@@ -79,14 +79,14 @@ class Readable(Generic[T]):
         return getattr(self._member.held, "value", None)
 
     def get(self) -> T:
-        """Like `value`; without an event loop it first asks, if there is a need to.
+        """Like `value`; without an event loop it first asks, if there is a need to or the last proof is too old.
 
         Raises:
             NotReadyError: none has arrived yet.
             DeletedError: the object was deleted, or never existed.
         """
         if self._seat.attempts is not None:
-            self._seat.attempts.attempt()
+            self._seat.attempts.read()
         return self.value
 
     @property

@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import random
-import time
 from asyncio import Task
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -30,26 +28,14 @@ from parasync.runtime._guard import ends_this_task
 from parasync.runtime._judging import failed, judge, reason_of_failure
 from parasync.runtime._member import Member
 from parasync.runtime._sources import Batch, Fetched, Source
+from parasync.runtime._world import Clock, monotonic_s, uniform
 
-Clock: TypeAlias = Callable[[], float]
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None], str], Task[None]]
 
 ASK_FLOOR_S: Final = 0.01
 """Seconds between two asks of one source at the least, so that many needs become one ask; a call that waits goes first."""
 JITTER_MAX_S: Final = 0.05
 """The longest random delay in seconds of an ask that no call of the user waits for."""
-
-
-def monotonic_s() -> float:
-    """Seconds on a clock that never goes back and, where there is one, also runs while the machine sleeps."""
-    return _clock()
-
-
-def _boottime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-_clock: Final[Clock] = _boottime if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 
 
 @attrs.frozen
@@ -73,7 +59,7 @@ class Pace:
     backoff_base_s: float = 0.1
     backoff_max_s: float = 5.0
     clock: Clock = monotonic_s
-    random: Callable[[], float] = random.random
+    random: Callable[[], float] = uniform
 
     def __attrs_post_init__(self) -> None:
         check_seconds(self, "reconcile_interval_s", "ask_timeout_s", "backoff_base_s", "backoff_max_s")

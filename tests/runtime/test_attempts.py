@@ -14,6 +14,7 @@ import pytest
 from parasync import Envelope, InProcessTransport, Pace, Status, Version, authority, synced
 from parasync.errors import NotReadyError, UsageError
 from parasync.runtime._recovery import ASK_FLOOR_S
+from parasync.testing.machines import LossyBus
 from tests.runtime.kit import KEY, NOTES, PATIENCE_S, A, assert_nothing_left, envelope, half, promptly, versions
 
 
@@ -52,6 +53,18 @@ def test_it_asks_when_it_is_made() -> None:
         assert (replica.value, replica.status, source.calls) == ("0.3", Status.OK, 1)
         assert replica.get() == "0.3"
         assert source.calls == 1, "no need, no ask"
+
+
+def test_a_read_asks_where_the_last_proof_is_too_old() -> None:
+    bus, source, clock = LossyBus(), Source(envelope(3), envelope(9)), Clock()
+    pace = Pace(clock=clock, random=half)
+    with synced(A, bus, refetch=source, pace=pace, stale_after_s=10.0) as replica:
+        clock.now_s += 10.0
+        assert (replica.get(), source.calls) == ("0.3", 1)
+        clock.now_s += 0.5
+        assert (replica.value, replica.status) == ("0.3", Status.STALE)
+        assert (replica.get(), replica.status, source.calls) == ("0.9", Status.OK, 2)
+    bus.close()
 
 
 def test_it_asks_when_an_envelope_shows_that_one_was_lost() -> None:

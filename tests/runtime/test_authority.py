@@ -25,8 +25,8 @@ from parasync.errors import (
 from parasync.protocol import Ask, EncodedBody, Put, Refusal, Written
 from parasync.runtime._pen import WRITES_WITHOUT_PAUSE_MAX
 from parasync.stores import Draft, Outcome
+from parasync.testing import Cut, settle, sweep
 from parasync.transports._wire import IDEMPOTENCY_CHARS_MAX
-from tests.cancelling import sweep
 from tests.runtime.kit import NOTES, A, assert_nothing_left, pace, promptly, terms, turns, versions
 from tests.virtual_time import in_virtual_time, passing
 
@@ -449,34 +449,32 @@ CALLS: dict[str, Callable[[authority[str]], Any]] = {
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))
-@in_virtual_time
-async def test_a_call_may_be_cancelled_anywhere(name: str) -> None:
+def test_a_call_may_be_cancelled_anywhere(name: str) -> None:
     """Whatever was stored is shown; nothing is left behind."""
 
-    async def attempt(cancelled: Callable[[Any], Awaitable[None]]) -> None:
+    async def attempt(cut: Cut) -> None:
         store = YieldingStore()
         async with owning(store=store) as (owner, bus):
             await owner.put("a", "first")
             async with synced(A, bus, pace=pace()) as note:
                 await note.ready()
-                await cancelled(CALLS[name](owner))
-                await turns(50)
+                await cut(CALLS[name](owner))
+                await settle()
                 _, stored = await store.read("note", ["note:a"])
                 assert note.version == stored["note:a"].version
                 assert note.peek() in ("first", "swept", None)
         assert_nothing_left(bus)
 
-    assert await sweep(attempt) >= 1
+    assert sweep(attempt) >= 1
 
 
-@in_virtual_time
-async def test_entering_may_be_cancelled_anywhere() -> None:
-    async def attempt(cancelled: Callable[[Any], Awaitable[None]]) -> None:
+def test_entering_may_be_cancelled_anywhere() -> None:
+    async def attempt(cut: Cut) -> None:
         async with InProcessTransport() as bus:
             owner = authority(NOTES, bus, store=YieldingStore(), terms=terms())
-            await cancelled(owner.__aenter__())
+            await cut(owner.__aenter__())
             await owner.aclose()
             with pytest.raises(NoAuthorityError):
                 await bus.ask("note", Ask(0, ("note:a",), (None,)), 1.0)
 
-    await sweep(attempt)
+    sweep(attempt)

@@ -20,7 +20,7 @@ from parasync.errors import (
     UsageError,
 )
 from parasync.protocol import ABSENT_OBJECT, SAME
-from tests.cancelling import sweep
+from parasync.testing import Cut, settle, sweep
 from tests.lossy import LossyTransport
 from tests.runtime.kit import (
     KEY,
@@ -520,9 +520,8 @@ def test_publishing_subscribing_and_closing_from_many_threads() -> None:
 
 
 @pytest.mark.parametrize("call", ["ready", "fresh", "at_least", "when_idle", "aclose", "stream", "whole"])
-@in_virtual_time
-async def test_a_cancelled_call_leaves_nothing_behind(call: str) -> None:
-    async def attempt(cancelled: Any) -> None:
+def test_a_cancelled_call_leaves_nothing_behind(call: str) -> None:
+    async def attempt(cut: Cut) -> None:
         async with LossyTransport() as bus:
             author = Author(bus, epoch=5)
             author.outcome = lambda key: StoreError("down") if len(author.asks) < 3 else envelope(2, epoch=5)
@@ -541,17 +540,17 @@ async def test_a_cancelled_call_leaves_nothing_behind(call: str) -> None:
                 "ready": replica.ready, "fresh": replica.fresh, "at_least": lambda: replica.at_least(Version(5, 2)),
                 "when_idle": replica.when_idle, "aclose": replica.aclose, "whole": whole, "stream": stream,
             }  # fmt: skip
-            await cancelled(calls[call]())
+            await cut(calls[call]())
             assert listening(replica) == 0
             if call != "aclose":
                 assert await replica.ready() == "5.2"
             await replica.aclose()
-            await turns()
+            await settle()
             assert_nothing_left(bus)
             names = [task.get_name() for task in asyncio.all_tasks()]
             assert not any(name.startswith("parasync") for name in names), names
 
-    assert await sweep(attempt) >= 1
+    assert sweep(attempt) >= 1
 
 
 @in_virtual_time

@@ -315,6 +315,35 @@ class HidesReconnects(QueuedTransport):
         self.waiting.clear()
 
 
+class InterruptsTooLate(QueuedTransport):
+    """Clause 7: what was said after a loss arrives before the news of it."""
+
+    async def malformed(self, key: str) -> None:
+        asyncio.get_running_loop().call_later(0.01, self.interrupt, "malformed")
+
+
+class InterruptsWhoHasLeft(QueuedTransport):
+    """Clause 7: tells those too who were unsubscribed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Interrupted] = []
+
+    def subscribe(self, key: str, handler: Handler, interrupted: Interrupted | None = None) -> Unsubscribe:
+        self.told += [interrupted] if interrupted is not None else []
+        return super().subscribe(key, handler)
+
+    def interrupt(self, reason: str) -> None:
+        super().interrupt(reason)
+        for interrupted in self.told:
+            interrupted(reason)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.interrupt("closed")
+        super().close()
+
+
 class InterruptsAtRandom(InProcessTransport):
     """Clause 7: claims to lose nothing, and says that it may have."""
 
@@ -678,3 +707,20 @@ class TakesAnyTimeout(InProcessTransport):
             raise
         except UsageError as error:
             raise error if self.closed else AskTimeoutError("too late") from None
+
+
+class ChokesOnObjects(InProcessTransport):
+    """Clause 9: what cannot be encoded is an error of its encoder."""
+
+    def publish(self, key: str, envelope: Envelope[Any]) -> None:
+        if type(envelope.value) is object:
+            raise TypeError("cannot serialize")
+        super().publish(key, envelope)
+
+
+class LooksOpen(LinkedTransport):
+    """Clause 11: closed, it says that it is not."""
+
+    @property
+    def closed(self) -> bool:
+        return False

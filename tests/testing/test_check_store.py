@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from parasync.testing.conformance._clauses import STORE_CLAUSES
 from parasync.testing.conformance._run import Check
 from tests.testing import broken_stores
 from tests.testing.broken_stores import SlowStore
+from tests.testing.sqlite_store import ImpatientStore, SqliteStore
 
 BROKEN = {
     name: item
@@ -63,6 +66,28 @@ def test_a_store_may_be_opened_twice_and_closed() -> None:
     asyncio.run(check_store(handles))
     assert len(opened) > 12
     assert closed == opened
+
+
+def files_of(store: type[SqliteStore], folder: Path) -> Callable[[], tuple[SqliteStore, SqliteStore]]:
+    """Makes two handles of a new file each time."""
+    numbers = count()
+
+    def made() -> tuple[SqliteStore, SqliteStore]:
+        path = folder / f"{next(numbers)}.db"
+        return store(path), store(path)
+
+    return made
+
+
+async def test_a_store_in_a_file_keeps_every_clause(tmp_path: Path) -> None:
+    report = await check_store(files_of(SqliteStore, tmp_path))
+    assert [clause.number for clause in report.checked] == list(STORE_CLAUSES)
+
+
+async def test_a_store_that_leaves_its_threads_alone_is_found(tmp_path: Path) -> None:
+    with pytest.raises(ConformanceError) as caught:
+        await check_store(files_of(ImpatientStore, tmp_path), clauses=[12])
+    assert caught.value.clause == broken_clause(ImpatientStore)
 
 
 def test_there_are_broken_stores_for_every_clause() -> None:

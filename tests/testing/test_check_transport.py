@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import random
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -162,6 +163,30 @@ async def test_a_transport_that_claims_nothing_need_not_keep_an_order() -> None:
     disordered = lossy(broken_transports.Reorders)
     report = await check_transport(disordered, claims=Capabilities(False, False, False, False))
     assert 3 not in {clause.number for clause in report.checked}
+
+
+@pytest.mark.parametrize("honest", [True, False])
+async def test_what_is_lost_is_excused_where_that_is_said(honest: bool) -> None:
+    draws = random.Random(1)
+
+    class LosesNowAndThen(QueuedTransport):
+        lost = 0
+
+        def deliver(self) -> None:
+            if draws.random() < 0.05:
+                self.waiting.clear()
+                LosesNowAndThen.lost += 1
+                if honest:
+                    self.interrupt("lost")
+            super().deliver()
+
+    if honest:
+        report = await check_transport(lossy(LosesNowAndThen))
+        assert len(report.not_claimed) == 2
+    else:
+        with pytest.raises(ConformanceError, match=r"\n got: nothing\n expected: the envelope with sequence \d+ at every"):
+            await check_transport(lossy(LosesNowAndThen), patience_s=IMPATIENT_S)
+    assert LosesNowAndThen.lost >= (4 if honest else 1)
 
 
 def test_it_needs_no_loop_of_the_caller_and_no_way_to_be_closed() -> None:

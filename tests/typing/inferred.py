@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TypedDict, assert_type
 
 import attrs
@@ -25,6 +27,8 @@ from parasync import (
     connect,
     synced,
 )
+from parasync.testing import Ends, Report, check_store, check_transport
+from parasync.transports.nats import NatsTransport
 
 
 @attrs.frozen
@@ -102,3 +106,31 @@ def parts_are_what_the_contracts_ask_for(transport: SyncTransport) -> None:
     authority(USERS, transport, store=MemoryStore())
     assert_type(SchemaVersion.parse("2.1"), SchemaVersion)
     del bus, codec
+
+
+async def the_kit_takes_whatever_makes_a_bus() -> None:
+    url = "nats://127.0.0.1:4222"
+
+    @asynccontextmanager
+    async def pair() -> AsyncIterator[tuple[NatsTransport, NatsTransport]]:
+        async with NatsTransport(url) as writer, NatsTransport(url) as reader:
+            yield writer, reader
+
+    @asynccontextmanager
+    async def ends() -> AsyncIterator[Ends]:
+        async with NatsTransport(url) as writer, NatsTransport(url) as reader:
+            yield Ends(writer, reader, losses=(lose,))
+
+    async def lose(key: str) -> None:
+        print(key)
+
+    async def made() -> InProcessTransport:
+        return InProcessTransport()
+
+    assert_type(await check_transport(InProcessTransport), Report)
+    await check_transport(lambda: NatsTransport(url))
+    await check_transport(made)
+    await check_transport(pair)
+    await check_transport(ends)
+    assert_type(await check_store(MemoryStore), Report)
+    await check_store(lambda: (MemoryStore(), MemoryStore()))

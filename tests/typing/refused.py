@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from parasync import Change, InProcessTransport, Topic, authority, synced
+from parasync import Change, InProcessTransport, MemoryStore, Topic, authority, synced
+from parasync.testing import check_store, check_transport
 
 
 @attrs.frozen
@@ -48,3 +49,9 @@ def a_topic_instead_of_a_ref() -> None:
 def a_wrong_default(ada: synced[User]) -> None:
     other: synced[int] = ada  # expect
     del other
+
+
+async def what_is_no_bus_and_no_store() -> None:
+    await check_transport(MemoryStore)  # expect
+    await check_store(InProcessTransport)  # expect
+    await check_transport(InProcessTransport())  # expect

@@ -1,7 +1,7 @@
 """Whether a transport or a store keeps its contract, clause by clause."""
 
-from parasync.testing.conformance._bench import Ends, Loss
 from parasync.testing.conformance._clauses import Clause
+from parasync.testing.conformance._ends import Ends, Loss
 from parasync.testing.conformance._run import Finding, Report
 from parasync.testing.conformance._stores import StoreFactory, check_store
 from parasync.testing.conformance._transports import TransportFactory, check_transport

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from parasync.errors import AskTimeoutError, ClosedError, EncodeError, NoAuthorityError, TransportError, UsageError
@@ -26,7 +27,8 @@ from parasync.protocol import (
     Version,
     Written,
 )
-from parasync.testing.conformance._bench import EPOCH, KEY, TOPIC, Bench, envelope
+from parasync.testing.conformance._bench import Bench
+from parasync.testing.conformance._ends import EPOCH, KEY, TOPIC, envelope
 from parasync.testing.conformance._run import Checks, closed
 from parasync.transports import AskTransport
 
@@ -214,7 +216,8 @@ async def what_is_published_while_answering_is_heard_by_who_subscribed_before_as
     for number in range(1, 21):
         unsubscribe = bench.writer.subscribe(KEY, bench.note("fresh"))
         await bench.asker.ask(TOPIC, ListKeys(limit=number), bench.patience_s)
-        await bench.demand(lambda n=number: ("fresh", n) in bench.heard, lambda: bench.heard[-1:], f"('fresh', {number})")  # type: ignore[misc]
+        heard = ("fresh", number)
+        await bench.demand(partial(bench.has_heard, heard), lambda: bench.heard[-1:], repr(heard))
         unsubscribe()
 
 

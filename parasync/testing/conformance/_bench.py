@@ -1,7 +1,7 @@
 """Where a transport is checked: its ends, what they have heard, and how to know that nothing more is under way.
 
-Nothing here waits for time to pass. Who says something waits until a *monitor*, a subscription of its own, has heard it; and as
-the order of one key is kept, what was said before a *marker* has arrived everywhere when the marker has.
+Nothing is believed because some time has passed. Who says something waits until a *monitor*, a subscription of its own, has
+heard it; and as the order of one key is kept, what was said before a *marker* has arrived everywhere when the marker has.
 """
 
 from __future__ import annotations
@@ -9,59 +9,26 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import attrs
 
 from parasync.errors import NoAuthorityError
-from parasync.protocol import EPOCH_BITS, EncodedBody, Envelope, KeyPage, ListKeys, Probe, ProbeReply, Request, Response
+from parasync.protocol import EncodedBody, Envelope, KeyPage, ListKeys, Probe, ProbeReply, Request, Response
 from parasync.testing.conformance._clauses import TRANSPORT_CLAUSES, Clause
-from parasync.testing.conformance._run import broken, closer
+from parasync.testing.conformance._ends import MARKERS, TOPIC, Ends, Loss, envelope, is_marker
+from parasync.testing.conformance._run import Check, broken, closer
 from parasync.transports import AskTransport, Capabilities, SyncTransport, Unsubscribe
 
-TOPIC: Final = "topic"
-KEY: Final = "topic:1"
-OTHER_KEY: Final = "topic:2"
-KEY_IN_OTHER_TOPIC: Final = "other:1"
-EPOCH: Final = 1_700_000_000 << EPOCH_BITS
-"""Of the size of a real one, and not ahead of any clock."""
-
-Loss: TypeAlias = Callable[[str], Awaitable[None]]
-"""Gets a key, and makes the reader lose something that is said of it, or hear what it cannot decode."""
-
-_MARKERS: Final = 1 << 40
+_WATCH: Final = "conformance:watch"
 _PAUSE_S: Final = 0.001
+_EXCUSED_S: Final = 0.5
 _LONG_PAUSE_S: Final = 0.05
 _WARM_UP: Final = ListKeys(prefix="is anybody there?")
 _WARM_UPS: Final = 50
 _PROBE_S: Final = 0.05
-
-
-@attrs.frozen
-class Ends:
-    """Two ends of one bus, as a factory may yield them.
-
-    Args:
-        writer: publishes and asks.
-        reader: subscribes and serves; may be the writer itself.
-        losses: functions that make the reader lose something that is said of a key, or hear what it cannot decode; such as a
-            cut connection, or a malformed message. Without any, clause 7 is not checked on a transport that may lose.
-    """
-
-    writer: SyncTransport
-    reader: SyncTransport
-    losses: tuple[Loss, ...] = ()
-
-
-def envelope(sequence: int, value: Any = None) -> Envelope[Any]:
-    """An envelope whose value nobody looks at."""
-    return Envelope({"n": sequence} if value is None else value, "1.0", sequence)
-
-
-def is_marker(what: object) -> bool:
-    """Whether this is one of those that only monitors hear."""
-    return isinstance(what, Envelope) and what.sequence >= _MARKERS
 
 
 @attrs.define(eq=False)
@@ -75,6 +42,12 @@ class _Monitor:
     def covers(self, key: str) -> bool:
         return key.partition(":")[0] == self.name if self.topical else key == self.name
 
+    def heard_since(self, length: int, sequence: int) -> bool:
+        return sequence in self.heard[length:]
+
+    def heard_from(self, sequence: int) -> bool:
+        return any(heard >= sequence for heard in self.heard)
+
 
 class Bench:
     """One bus, freshly made, for one check.
@@ -83,24 +56,26 @@ class Bench:
         ends: the two ends.
         claims: what is demanded of them.
         clause: the one that is checked.
-        what: what the check looks for.
+        check: the check that is made.
         patience_s: how long anything may take that has to happen.
     """
 
-    def __init__(self, ends: Ends, claims: Capabilities, clause: Clause, what: str, patience_s: float) -> None:
+    def __init__(self, ends: Ends, claims: Capabilities, clause: Clause, check: Check[Bench], patience_s: float) -> None:
         self.writer = ends.writer
         self.reader = ends.reader
         self.losses = ends.losses
         self.claims = claims
         self.clause = clause
-        self.what = what
+        self.what = check.what
         self.patience_s = patience_s
         self.heard: list[Any] = []
         self._monitors: list[_Monitor] = []
-        self._numbers = count(_MARKERS)
+        self._numbers = count(MARKERS)
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self._disturbed = False
+        self._excusable = "close" not in check.needs
 
     @property
     def name(self) -> str:
@@ -131,6 +106,28 @@ class Bench:
                 return f"the transport does not claim {need}"
         return ""
 
+    def begin(self) -> None:
+        """Listen for losses that the check will not have made."""
+        if not self.claims.lossless:
+            for end in (self.writer, self.reader):
+                end.subscribe(_WATCH, lambda _: None, self._interrupted)
+
+    @property
+    def excused(self) -> bool:
+        """Whether the check may have failed since the bus has lost something in the midst of it, and has said so."""
+        return self._disturbed and self._excusable
+
+    async def suffer(self, lose: Loss, key: str) -> None:
+        """Lose something on purpose, and wait until what is said after that arrives again."""
+        self._excusable = False
+        await lose(key)
+        await self.quiet()
+        self._excusable, self._disturbed = True, False
+
+    def _interrupted(self, _: str) -> None:
+        self._disturbed = True
+        self.notice()
+
     def expect(self, got: object, expected: object) -> None:
         """Demand that both are equal."""
         if got != expected:
@@ -157,6 +154,10 @@ class Bench:
 
         return handler
 
+    def has_heard(self, what: tuple[Any, ...]) -> bool:
+        """Whether somebody has noted this."""
+        return what in self.heard
+
     def notice(self) -> None:
         """Something has happened that somebody may wait for; may be called on any thread."""
         if threading.get_ident() == self._thread:
@@ -167,8 +168,10 @@ class Bench:
     async def until(self, condition: Callable[[], object], within_s: float | None = None) -> bool:
         """Wait until something noticed makes the condition true; False when that took too long."""
         try:
-            async with asyncio.timeout(self.patience_s if within_s is None else within_s):
+            async with asyncio.timeout(self.patience_s if within_s is None else within_s) as deadline:
                 while not condition():
+                    if self.excused:  # what was lost does not come any more
+                        deadline.reschedule(min(deadline.when() or 0.0, self._loop.time() + _EXCUSED_S))
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
@@ -190,9 +193,9 @@ class Bench:
             self.notice()
 
         if topical:
-            bus.subscribe_topic(name, hear)
+            bus.subscribe_topic(name, hear, self._interrupted)
         else:
-            bus.subscribe(name, hear)
+            bus.subscribe(name, hear, self._interrupted)
         self._monitors.append(monitor)
         await self.quiet()
 
@@ -206,7 +209,7 @@ class Bench:
         since = [(monitor, len(monitor.heard)) for monitor in self._monitors if monitor.covers(key)]
         self.writer.publish(key, what)
         for monitor, length in since:
-            if not await self.until(lambda m=monitor, n=length: what.sequence in m.heard[n:]):  # type: ignore[misc]
+            if not await self.until(partial(monitor.heard_since, length, what.sequence)):
                 self._unheard(monitor, f"the envelope with sequence {what.sequence}", clause)
 
     async def quiet(self) -> None:
@@ -218,7 +221,7 @@ class Bench:
             number = first
             while True:
                 self.writer.publish(key, envelope(number))
-                if await self.until(lambda m=monitor, n=first: any(heard >= n for heard in m.heard), pause_s):  # type: ignore[misc]
+                if await self.until(partial(monitor.heard_from, first), pause_s):
                     break
                 waited_s += pause_s
                 if waited_s > self.patience_s:

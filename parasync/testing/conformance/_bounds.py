@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from parasync.errors import ClosedError, InvalidKeyError, UsageError
 from parasync.protocol import Envelope, ListKeys, Probe
-from parasync.testing.conformance._bench import KEY, TOPIC, Bench, envelope, is_marker
+from parasync.testing.conformance._bench import Bench
+from parasync.testing.conformance._ends import KEY, TOPIC, envelope, is_marker
 from parasync.testing.conformance._run import Checks, broken, closed
+from parasync.transports import LimitedTransport
 
 check: Final[Checks[Bench]] = Checks()
 
@@ -36,10 +39,10 @@ async def keys_that_look_like_syntax_of_the_bus_stay_apart(bench: Bench) -> None
 async def what_is_no_key_is_refused(bench: Bench) -> None:
     ignored, before = bench.note("ignored"), bench.reader.key_count()
     for key in _ILLEGAL:
-        _must_raise(bench, InvalidKeyError, "publish", lambda k=key: bench.writer.publish(k, envelope(1)))  # type: ignore[misc]
-        _must_raise(bench, InvalidKeyError, "subscribe", lambda k=key: bench.reader.subscribe(k, ignored))  # type: ignore[misc]
+        _must_raise(bench, InvalidKeyError, "publish", partial(bench.writer.publish, key, envelope(1)))
+        _must_raise(bench, InvalidKeyError, "subscribe", partial(bench.reader.subscribe, key, ignored))
     for topic in (*_ILLEGAL, KEY):
-        _must_raise(bench, InvalidKeyError, "subscribe_topic", lambda t=topic: bench.reader.subscribe_topic(t, ignored))  # type: ignore[misc]
+        _must_raise(bench, InvalidKeyError, "subscribe_topic", partial(bench.reader.subscribe_topic, topic, ignored))
     bench.expect(bench.reader.key_count(), before)
 
 
@@ -58,8 +61,8 @@ async def what_is_no_topic_is_not_asked_and_not_served(bench: Bench) -> None:
     async def responder(_: object) -> Any: ...
 
     for topic in (*_ILLEGAL, KEY):
-        _must_raise(bench, InvalidKeyError, "serve", lambda t=topic: bench.server.serve(t, responder))  # type: ignore[misc]
-        _must_raise(bench, InvalidKeyError, "answer_probes", lambda t=topic: bench.server.answer_probes(t, lambda _: None))  # type: ignore[misc]
+        _must_raise(bench, InvalidKeyError, "serve", partial(bench.server.serve, topic, responder))
+        _must_raise(bench, InvalidKeyError, "answer_probes", partial(bench.server.answer_probes, topic, _silent))
         await bench.must_raise(InvalidKeyError, "ask", bench.asker.ask(topic, ListKeys(), bench.patience_s))
 
 
@@ -85,7 +88,9 @@ async def a_closed_transport_refuses_everything_and_delivers_nothing(bench: Benc
     end_topic = bus.subscribe_topic(TOPIC, bench.note("closed"))
     if bench.writer is not bus:
         await bench.join(KEY, end=bench.writer)
+    bench.expect(isinstance(bus, LimitedTransport) and bus.closed, False)
     await closed(bus)
+    bench.expect(isinstance(bus, LimitedTransport) and not bus.closed, False)
     await closed(bus)
     ignored = bench.note("ignored")
     _must_raise(bench, ClosedError, "publish", lambda: bus.publish(KEY, envelope(1)))
@@ -104,10 +109,10 @@ async def a_closed_transport_neither_asks_nor_serves(bench: Bench) -> None:
     async def responder(_: object) -> Any: ...
 
     bus = bench.server
-    stop, end_probes = bus.serve(TOPIC, responder), bus.answer_probes(TOPIC, lambda _: None)
+    stop, end_probes = bus.serve(TOPIC, responder), bus.answer_probes(TOPIC, _silent)
     await closed(bus)
     _must_raise(bench, ClosedError, "serve", lambda: bus.serve(TOPIC, responder))
-    _must_raise(bench, ClosedError, "answer_probes", lambda: bus.answer_probes(TOPIC, lambda _: None))
+    _must_raise(bench, ClosedError, "answer_probes", lambda: bus.answer_probes(TOPIC, _silent))
     _must_raise(bench, ClosedError, "spawn", lambda: bus.spawn(asyncio.sleep(0), "too late"))
     await bench.must_raise(ClosedError, "ask", bus.ask(TOPIC, ListKeys(), bench.patience_s))
     await bench.must_raise(ClosedError, "probe", bus.probe(Probe(TOPIC, 1, False, "me"), bench.patience_s))
@@ -161,6 +166,10 @@ async def every_plain_function_works_in_threads_without_a_loop(bench: Bench) -> 
     bench.expect((failures, [thread.is_alive() for thread in threads]), ([], [False] * _THREADS))
     bench.expect([each[-1:] for each in heard.values()], [[_PUBLISHES]] * _THREADS)
     bench.expect(bench.reader.key_count(), before)
+
+
+def _silent(_: Probe) -> None:
+    """Answers no probe."""
 
 
 def _must_raise(bench: Bench, error: type[Exception], what: str, call: Callable[[], object]) -> None:

@@ -14,6 +14,7 @@ from parasync.testing.conformance._shelf import EPOCH, KEY, TOPIC, Shelf, deleti
 check: Final[Checks[Shelf]] = Checks()
 
 _WRITES: Final = 20
+_LATE_READS: Final = 10
 _CANCELLED_AT_MAX: Final = 100
 _IDENTS: Final = ("\U0001f600", "a%", "ab", "B", "b", "a_c", "ä", "\uffee", "a:1", "a", "a\\", "'", "Ä", "\x00", "z" * 400)
 
@@ -177,9 +178,9 @@ async def a_cancelled_write_has_happened_or_never_will(shelf: Shelf) -> None:
         writing.cancel()
         await asyncio.wait((writing,))
         after = await shelf.position()
-        for _ in range(_WRITES):
+        for _ in range(_LATE_READS):  # a write that goes on behind our back has the time of these
             await asyncio.sleep(0)
-        shelf.expect(await shelf.position(), after)
+            shelf.expect(await shelf.position(), after)
         shelf.expect(after in (before, _next(before)), True)
         again = await shelf.write(draft(body, idempotency_key=f"try {turns}"))
         shelf.expect((again.version, again.fresh), (_next(before), after == before))

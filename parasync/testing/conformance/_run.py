@@ -14,6 +14,7 @@ from parasync.errors import ConformanceError, UsageError
 from parasync.testing.conformance._clauses import Clause
 
 _SHOWN_CHARS_MAX: Final = 400
+_TRIES_MAX: Final = 10
 
 
 class Subject(Protocol):
@@ -25,6 +26,13 @@ class Subject(Protocol):
 
     def lacks(self, needs: tuple[str, ...], /) -> str:
         """Why a check with these needs is not demanded; "" where it is."""
+
+    def begin(self) -> None:
+        """Called when a check begins; what it raises breaks the clause."""
+
+    @property
+    def excused(self) -> bool:
+        """Whether the check may have failed since something was lost in the midst of it, and was said to be."""
 
 
 S = TypeVar("S", bound=Subject)
@@ -143,12 +151,28 @@ async def run_checks(
     for check in sorted(checks, key=lambda check: check.clause):
         if wanted is None or check.clause in wanted:
             clause = clauses[check.clause]
-            async with opened(check, clause) as subject:
-                name, why_not = subject.name, subject.lacks(check.needs)
-                if not why_not:
-                    await _judge(check, clause, subject, limit_s)
+            name, why_not = await _tried(check, clause, opened, limit_s)
             findings.append(Finding(clause, check.what, why_not))
     return Report(name, tuple(findings))
+
+
+async def _tried(
+    check: Check[S], clause: Clause, opened: Callable[[Check[S], Clause], AbstractAsyncContextManager[S]], limit_s: float
+) -> tuple[str, str]:
+    """Run one check, again where it has an excuse; returns the name of the subject, and why the check was not demanded."""
+    tries = 0
+    while True:
+        tries += 1
+        async with opened(check, clause) as subject:
+            why_not = subject.lacks(check.needs)
+            try:
+                if not why_not:
+                    await _judge(check, clause, subject, limit_s)
+            except ConformanceError:
+                if tries == _TRIES_MAX or not subject.excused:
+                    raise
+            else:
+                return subject.name, why_not
 
 
 async def _judge(check: Check[S], clause: Clause, subject: S, limit_s: float) -> None:
@@ -157,6 +181,7 @@ async def _judge(check: Check[S], clause: Clause, subject: S, limit_s: float) ->
     deadline = asyncio.timeout(limit_s)
     try:
         async with deadline:
+            subject.begin()
             await check.run(subject)
     except ConformanceError:
         raise

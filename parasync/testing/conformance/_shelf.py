@@ -55,6 +55,14 @@ class Shelf:
         """Nothing: what a store promises, it promises without a claim."""
         return ""
 
+    def begin(self) -> None:
+        """Nothing has to be prepared."""
+
+    @property
+    def excused(self) -> bool:
+        """Never: a store may not lose anything."""
+        return False
+
     def expect(self, got: object, expected: object) -> None:
         """Demand that both are equal."""
         if got != expected:

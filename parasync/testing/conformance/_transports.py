@@ -7,8 +7,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
 from parasync.testing.conformance import _asking, _bounds, _carrying
-from parasync.testing.conformance._bench import Bench, Ends
+from parasync.testing.conformance._bench import Bench
 from parasync.testing.conformance._clauses import TRANSPORT_CLAUSES, Clause
+from parasync.testing.conformance._ends import Ends
 from parasync.testing.conformance._run import Check, Report, entered, refuse_factory, run_checks
 from parasync.transports import Capabilities, SyncTransport
 
@@ -28,7 +29,8 @@ async def check_transport(
 ) -> Report:
     """Return what was checked and held, or raise at the first clause that the transport breaks.
 
-    Runs in the loop of the caller; `asyncio.run(check_transport(MyTransport))` is enough for a transport that needs none.
+    Where something is lost in the midst of a check, and a transport that may lose says so, the check is made again. Runs in the
+    loop of the caller; `asyncio.run(check_transport(MyTransport))` is enough for a transport that needs none.
 
     Args:
         factory: called for each check: makes a bus that nobody uses, as one transport, as two that are connected, or as
@@ -46,7 +48,7 @@ async def check_transport(
     async def opened(check: Check[Bench], clause: Clause) -> AsyncIterator[Bench]:
         async with entered(factory) as made:
             ends = _ends(made)
-            yield Bench(ends, claims or ends.writer.capabilities, clause, check.what, patience_s)
+            yield Bench(ends, claims or ends.writer.capabilities, clause, check, patience_s)
 
     checks = (*_carrying.check.found, *_bounds.check.found, *_asking.check.found)
     return await run_checks(checks, TRANSPORT_CLAUSES, clauses, opened, _CHECKS_TAKE_MAX * patience_s)
