@@ -12,7 +12,6 @@ import pytest
 
 from parasync import Envelope, Pace, Status, Terms, Topic, authority, synced
 from parasync.errors import UsageError
-from parasync.protocol import Answer, Ask
 from parasync.testing import ChaosProxy, Ends, NatsServer, check_transport
 from parasync.transports.nats import NatsTransport
 from tests.nats.kit import DEADLINE_S, Ear, eventually, fake_server
@@ -151,21 +150,15 @@ async def test_throttled(server: NatsServer) -> None:
         await it.healed()
 
 
-@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
-async def test_corrupted(server: NatsServer, seed: int) -> None:
-    """The replica fetches what it missed over the good connection, so that all that it hears over the bad one are envelopes."""
-    async with NatsTransport(server.url) as good:
-
-        async def newest() -> Envelope[Any]:
-            answer = await good.ask("note", Ask(0, ("note:a",), (None,)), 1.0)
-            assert isinstance(answer, Answer)
-            assert isinstance(answer.outcomes[0], Envelope)
-            return answer.outcomes[0]
-
-        async with scene(server, seed, refetch=newest) as it:
-            it.proxy.corrupt(0.002, "to_client")
-            await it.until(lambda: it.proxy.fired.get("corrupt", 0) >= 30)
-            await it.healed()
+@pytest.mark.parametrize(("ways", "rate", "times"), [("both", 0.002, 30), ("to_client", 0.002, 30), ("to_server", 0.02, 20)])
+@pytest.mark.parametrize("seed", [20240, 20243])
+async def test_corrupted(server: NatsServer, seed: int, ways: Any, rate: float, times: int) -> None:
+    async with scene(server, seed) as it:
+        epoch = it.owner.epoch
+        it.proxy.corrupt(rate, ways)
+        await it.until(lambda: it.proxy.fired.get("corrupt", 0) >= times)
+        await it.healed()
+        assert it.owner.epoch == epoch, "a corrupt question is no news of another epoch"
 
 
 @pytest.mark.parametrize("ways", ["both", "to_client", "to_server"])
