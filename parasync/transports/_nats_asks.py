@@ -89,10 +89,12 @@ class NatsAsks:
             async with asyncio.timeout(timeout_s):
                 body = await answer
         except TimeoutError:
-            self._not_answered()
             raise AskTimeoutError(f"got no answer from the authority of {topic!r} within {timeout_s:g} s", timeout_s) from None
         finally:
             self._pending.pop(token, None)
+            # Whoever asks may have a timeout of his own, which then ends this one.
+            if not answer.done() or answer.cancelled():
+                self._not_answered()
             _settle(answer)
         return decode_response(request, unsealed(body, data), self._codec)
 
