@@ -164,13 +164,18 @@ class NatsServer:
             self._process.kill()
         self._reap()
 
-    def restart(self) -> None:
+    def restart(self, *, keep_data: bool = True) -> None:
         """Start the server again on the same port; it is stopped before if it runs.
+
+        Args:
+            keep_data: whether JetStream finds what it had stored; otherwise its folder is emptied meanwhile.
 
         Raises:
             TransportError: see `start`.
         """
         self.stop()
+        if not keep_data and self._jetstream_dir is not None:
+            shutil.rmtree(self._jetstream_dir, ignore_errors=True)
         self.start()
 
     def freeze(self) -> None:

@@ -152,3 +152,15 @@ def test_it_dies_with_a_parent_that_is_killed() -> None:
         os.close(watch)
         parent.stdin.close()
         parent.stdout.close()
+
+
+def test_a_restart_keeps_what_was_stored_or_does_not(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with NatsServer(jetstream_dir=data) as server:
+        mark = data / "mark"
+        mark.touch()
+        server.restart()
+        assert mark.exists()
+        server.restart(keep_data=False)
+        assert not mark.exists()
+        assert server.running

@@ -1,0 +1,164 @@
+"""Which faults strike, how often, and when: decided by a seed alone.
+
+Each kind of fault on each line (a subscription, what is published, the asks of a topic, a method of a store) has a random
+stream of its own. What strikes the n-th message of a line depends on the seed, the line and n, and on nothing else: so a
+fault that is switched off changes nothing of the others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+
+from parasync.errors import UsageError
+
+Fault: TypeAlias = Literal[
+    "drop", "duplicate", "reorder", "delay", "corrupt", "truncate", "poison", "partition", "disconnect", "slow", "hang"
+]
+"""What a `FaultyTransport` can do to messages."""
+StoreFault: TypeAlias = Literal["before", "after", "slow", "hang", "foreign", "lose", "go_back", "claim"]
+"""What a `FaultyStore` can do."""
+
+Span: TypeAlias = tuple[float, float]
+"""The shortest and the longest time, in seconds."""
+
+
+def _rate(_: object, attribute: attrs.Attribute[float], rate: object) -> None:
+    if not isinstance(rate, int | float) or not 0 <= rate <= 1:
+        raise UsageError(f"got {attribute.name}={rate!r}, expected a rate from 0 to 1")
+
+
+def _span(_: object, attribute: attrs.Attribute[Span], span: Any) -> None:
+    times = isinstance(span, tuple) and len(span) == 2 and all(isinstance(time, int | float) for time in span)
+    if not times or not 0 <= span[0] <= span[1] < float("inf"):
+        raise UsageError(f"got {attribute.name}={span!r}, expected two times in seconds, the shorter one first")
+
+
+def _count(_: object, attribute: attrs.Attribute[int], count: object) -> None:
+    if not isinstance(count, int) or count < 1:
+        raise UsageError(f"got {attribute.name}={count!r}, expected an int above 0")
+
+
+@attrs.frozen(kw_only=True)
+class Faults:
+    """What a `FaultyTransport` does to messages, and how often: each rate is a probability for each message, 0 to 1.
+
+    Args:
+        seed: decides what is struck; the same one always strikes the same.
+        drop: a message is lost, and nobody says so. Of an ask, the request or the answer is.
+        duplicate: a message comes twice. A request reaches the authority twice.
+        reorder: a message comes later, those behind it come first. A request is sent later.
+        delay: a message comes later, and those behind it wait. An answer comes later.
+        corrupt: some bytes of a message change on the way; what the codec refuses is lost, and the subscriber is told.
+        truncate: a message loses its end; likewise.
+        poison: a message of nobody comes as well: no frame, or one whose body is none, or of another schema major.
+        partition: for a while nothing passes, in one direction or both, and nobody says so.
+        disconnect: for a while there is no connection: nothing is heard, asks fail at once, what is published waits; then
+            all subscribers are told.
+        slow: a subscriber takes nothing for a while; beyond `queue_max` waiting messages are lost, and it is told.
+        hang: for a while nothing moves, and then everything comes.
+        delay_s: how long what is reordered or delayed takes, in seconds.
+        outage_s: how long a partition, a lost connection, a slow subscriber or a hang lasts, in seconds.
+        queue_max: how many messages wait for a slow subscriber, above 0.
+
+    Raises:
+        UsageError: a rate is not from 0 to 1, or a time or limit makes no sense.
+    """
+
+    seed: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
+    drop: float = attrs.field(default=0.0, validator=_rate)
+    duplicate: float = attrs.field(default=0.0, validator=_rate)
+    reorder: float = attrs.field(default=0.0, validator=_rate)
+    delay: float = attrs.field(default=0.0, validator=_rate)
+    corrupt: float = attrs.field(default=0.0, validator=_rate)
+    truncate: float = attrs.field(default=0.0, validator=_rate)
+    poison: float = attrs.field(default=0.0, validator=_rate)
+    partition: float = attrs.field(default=0.0, validator=_rate)
+    disconnect: float = attrs.field(default=0.0, validator=_rate)
+    slow: float = attrs.field(default=0.0, validator=_rate)
+    hang: float = attrs.field(default=0.0, validator=_rate)
+    delay_s: Span = attrs.field(default=(0.001, 0.1), validator=_span)
+    outage_s: Span = attrs.field(default=(0.1, 2.0), validator=_span)
+    queue_max: int = attrs.field(default=16, validator=_count)
+
+
+@attrs.frozen(kw_only=True)
+class StoreFaults:
+    """What a `FaultyStore` does, and how often: each rate is a probability for each call, 0 to 1.
+
+    Args:
+        seed: decides what is struck; the same one always strikes the same.
+        before: the call raises `StoreError`, and nothing was done.
+        after: the call raises, and it was done: `IndeterminateError` for a write, `StoreError` for others.
+        slow: the call takes a while.
+        hang: the call takes very long, and is done before that or after it.
+        foreign: the call raises an error that is none of parasync's, and nothing was done.
+        lose: the store loses all its data.
+        go_back: the store goes back to what it held some time ago.
+        claim: another epoch claims the topic, as another authority would.
+        slow_s: how long a slow call takes, in seconds.
+        hang_s: how long one that hangs takes, in seconds.
+
+    Raises:
+        UsageError: a rate is not from 0 to 1, or a time makes no sense.
+    """
+
+    seed: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
+    before: float = attrs.field(default=0.0, validator=_rate)
+    after: float = attrs.field(default=0.0, validator=_rate)
+    slow: float = attrs.field(default=0.0, validator=_rate)
+    hang: float = attrs.field(default=0.0, validator=_rate)
+    foreign: float = attrs.field(default=0.0, validator=_rate)
+    lose: float = attrs.field(default=0.0, validator=_rate)
+    go_back: float = attrs.field(default=0.0, validator=_rate)
+    claim: float = attrs.field(default=0.0, validator=_rate)
+    slow_s: Span = attrs.field(default=(0.01, 0.5), validator=_span)
+    hang_s: Span = attrs.field(default=(5.0, 60.0), validator=_span)
+
+
+class Fates:
+    """What strikes on one line, message by message.
+
+    Args:
+        faults: the rates and the seed.
+        line: the name of the line; each has other luck.
+    """
+
+    __slots__ = ("_streams",)
+
+    def __init__(self, faults: Faults | StoreFaults, line: str) -> None:
+        self._streams: dict[str, tuple[float, random.Random]] = {}
+        for field in attrs.fields(type(faults)):
+            rate = getattr(faults, field.name)
+            if field.name in _KINDS and rate > 0:
+                # A text seeds alike in every process; a hash would not.
+                chance = random.Random(f"{faults.seed} {line} {field.name}")  # noqa: S311
+                self._streams[field.name] = (rate, chance)
+
+    def next(self) -> dict[str, random.Random]:
+        """The kinds of fault that strike the next message, each with the chance that its details are drawn from."""
+        # The details come from elsewhere, since it depends on the message how many of them are needed.
+        return {
+            kind: random.Random(chance.getrandbits(64))  # noqa: S311
+            for kind, (rate, chance) in self._streams.items()
+            if chance.random() < rate
+        }
+
+
+_KINDS: Final = frozenset(
+    {
+        *("drop", "duplicate", "reorder", "delay", "corrupt", "truncate", "poison", "partition", "disconnect", "slow", "hang"),
+        *("before", "after", "foreign", "lose", "go_back", "claim"),
+    }
+)
+
+
+class Tally(Counter[str]):
+    """How many messages or calls each kind of fault really hit."""
+
+    def hit(self, kind: Fault | StoreFault) -> None:
+        """One more."""
+        self[kind] += 1
