@@ -28,6 +28,11 @@ class Prices(ReplicaMachine):
     topic = PRICES
 
 
+@attrs.frozen
+class Cents:
+    cents: int
+
+
 class Texts(ReplicaMachine):
     topic = Topic("text", str)
     ident = "a:b.*"
@@ -146,7 +151,7 @@ def test_replicas_pass(machine: type[ReplicaMachine]) -> None:
 @pytest.mark.parametrize("planted", [Naive, NeverAsks, BySequence, Undead, Forgetful, Inventive, Boastful])
 def test_what_is_planted_is_found_and_told_in_few_steps(planted: type[Naive]) -> None:
     class Planted(ReplicaMachine):
-        topic = PRICES
+        topic = Topic("cents", Cents)
 
         def follow(self, ref: Any, bus: LossyBus, refetch: Any, pace: Any) -> Any:
             return planted(ref.key, bus, refetch)
