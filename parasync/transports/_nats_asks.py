@@ -15,10 +15,13 @@ from parasync.transports._nats_diagnosis import Denial
 from parasync.transports._nats_lines import Line
 from parasync.transports._nats_service import failure_of
 from parasync.transports._nats_wire import Wire
+from parasync.transports._seal import sealed, unsealed
 from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import check_timeout
 from parasync.transports._wire import decode_probe_reply, decode_response, encode_probe, encode_request
 
+UNANSWERED_MAX: Final = 3
+"""After so many unanswered requests in a row the inbox is subscribed to anew."""
 PROBE_REPLIES_MAX: Final = 1024
 """The most replies to one probe that are kept; more are ignored."""
 
@@ -60,12 +63,13 @@ class NatsAsks:
         self._line: Line | None = None
         self._pending: dict[bytes, _Pending] = {}
         self._tokens = count(1)
+        self._unanswered = 0
 
     async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
         """See `NatsTransport.ask`."""
         check_timeout(timeout_s)
         subject = self._subjects.of_ask(topic, request.verb)
-        data = encode_request(request, self._codec)
+        data = sealed(encode_request(request, self._codec), subject.encode())
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def arrived(data: bytes, headers: bytes | None) -> None:
@@ -85,27 +89,28 @@ class NatsAsks:
             async with asyncio.timeout(timeout_s):
                 body = await answer
         except TimeoutError:
+            self._not_answered()
             raise AskTimeoutError(f"got no answer from the authority of {topic!r} within {timeout_s:g} s", timeout_s) from None
         finally:
             self._pending.pop(token, None)
             _settle(answer)
-        return decode_response(request, body, self._codec)
+        return decode_response(request, unsealed(body, data), self._codec)
 
     async def probe(self, probe: Probe, timeout_s: float) -> Sequence[ProbeReply]:
         """See `NatsTransport.probe`."""
         check_timeout(timeout_s)
         subject = self._subjects.of_probe(probe.topic)
-        data = encode_probe(probe, self._codec)
+        data = sealed(encode_probe(probe, self._codec), subject.encode())
         replies: list[ProbeReply] = []
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def arrived(data: bytes, headers: bytes | None) -> None:
+        def arrived(reply: bytes, headers: bytes | None) -> None:
             if headers is not None and headers.startswith(_NO_RESPONDERS):
                 if not over.done():
                     over.set_result(None)
             elif len(replies) < PROBE_REPLIES_MAX:
                 try:
-                    replies.append(decode_probe_reply(data, self._codec))
+                    replies.append(decode_probe_reply(unsealed(reply, data), self._codec))
                 except DecodeError:
                     return
 
@@ -119,6 +124,13 @@ class NatsAsks:
             self._pending.pop(token, None)
             _settle(over)
         return replies
+
+    def _not_answered(self) -> None:
+        """Several in a row: it may be the inbox, since nobody tells of a subscription that got damaged on its way."""
+        self._unanswered += 1
+        if self._unanswered >= UNANSWERED_MAX and self._line is not None:
+            self._unanswered = 0
+            self._wire.again(self._line)
 
     def denied(self, denial: Denial) -> None:
         """Take note of a missing permission: questions that it concerns fail, later ones try again."""
@@ -151,6 +163,7 @@ class NatsAsks:
         return token
 
     def _received(self, subject: bytes, _: bytes, data: bytes, headers: bytes | None) -> None:
+        self._unanswered = 0
         pending = self._pending.get(subject.rpartition(b".")[2])
         if pending is not None:
             pending.arrived(data, headers)

@@ -22,6 +22,7 @@ from parasync.transports._fanout import report
 from parasync.transports._nats_lines import Line
 from parasync.transports._nats_wire import Wire
 from parasync.transports._protocol import ProbeResponder, Responder
+from parasync.transports._seal import sealed, unsealed
 from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import Tasks
 from parasync.transports._wire import decode_probe, decode_request, encode_probe_reply, encode_response
@@ -100,19 +101,19 @@ class Service:
             self._wire.shut(line)
 
     def _answerer(self, endpoint: _Endpoint) -> Callable[[bytes, bytes, bytes, bytes | None], None]:
-        def received(_: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        def received(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
             if not self._may_answer(reply):
                 return
             with contextlib.suppress(ClosedError):
-                self._tasks.spawn(self._answer(endpoint, reply, data), f"answer for {self._topic}")
+                self._tasks.spawn(self._answer(endpoint, subject, reply, data), f"answer for {self._topic}")
 
         return received
 
-    async def _answer(self, endpoint: _Endpoint, reply: bytes, data: bytes) -> None:
+    async def _answer(self, endpoint: _Endpoint, subject: bytes, reply: bytes, data: bytes) -> None:
         started_ns = time.perf_counter_ns()
         outcome: Response | TransportError
         try:
-            request = decode_request(endpoint.verb, data, self._codec)
+            request = decode_request(endpoint.verb, unsealed(data, subject), self._codec)
         except ParasyncError as error:
             outcome = refusal(error)
         else:
@@ -120,7 +121,7 @@ class Service:
         endpoint.requests += 1
         endpoint.time_ns += time.perf_counter_ns() - started_ns
         if not isinstance(outcome, TransportError):
-            outcome = self._sent(reply, outcome)
+            outcome = self._sent(reply, outcome, data)
         if isinstance(outcome, TransportError):
             endpoint.errors += 1
             endpoint.last_error = str(outcome)
@@ -129,9 +130,9 @@ class Service:
     def _may_answer(self, reply: bytes) -> bool:
         return is_inbox(reply, self._subjects)
 
-    def _sent(self, reply: bytes, response: Response) -> Response | TransportError:
+    def _sent(self, reply: bytes, response: Response, asked: bytes) -> Response | TransportError:
         try:
-            data = encode_response(response, self._codec)
+            data = sealed(encode_response(response, self._codec), asked)
         except EncodeError as error:
             return TransportError(f"the answer cannot be encoded: {error}")
         link = self._wire.link
@@ -178,16 +179,16 @@ class ProbeDesk(NamedTuple):
         """Begin."""
         return self.wire.open(check_subject(self.subjects.of_probe(self.topic)), self._received)
 
-    def _received(self, _: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+    def _received(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         try:
-            probe = decode_probe(data, self.codec)
+            probe = decode_probe(unsealed(data, subject), self.codec)
         except DecodeError:
             return
         answer = replied(self.topic, self.responder, probe)
         if answer is None or not is_inbox(reply, self.subjects):
             return
         try:
-            self.wire.publish(reply, encode_probe_reply(answer, self.codec))
+            self.wire.publish(reply, sealed(encode_probe_reply(answer, self.codec), data))
         except EncodeError as error:
             report("the probe responder of", self.topic, error)
 

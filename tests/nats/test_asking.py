@@ -12,8 +12,10 @@ from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 from parasync.errors import AskTimeoutError, DecodeError, EncodeError, NoAuthorityError, TransportError
 from parasync.protocol import Ask, EncodedBody, KeyPage, ListKeys, Probe, ProbeReply, Put, Refusal, Request, Response, Version
 from parasync.transports._answering import ANSWERS_MAX
+from parasync.transports._nats_asks import UNANSWERED_MAX
 from parasync.transports._nats_process import NatsServer
-from parasync.transports._wire import encode_response
+from parasync.transports._seal import sealed, unsealed
+from parasync.transports._wire import decode_response, encode_request, encode_response
 from parasync.transports.nats import NatsTransport
 from tests.nats.kit import DEADLINE_S, Ear, envelope, eventually, raw, round_trip
 
@@ -373,13 +375,57 @@ async def test_a_probe_to_nobody_returns_at_once_and_noise_is_no_reply(server: N
         assert list(await bus.probe(Probe("user", 1, False, "me"), 0.1)) == [ProbeReply(4, False)]
 
 
+async def test_no_flipped_bit_makes_another_question_or_another_answer(server: NatsServer) -> None:
+    heard: list[Request] = []
+
+    async def listen(request: Request) -> Response:
+        heard.append(request)
+        return PAGE
+
+    subject = b"synced-ask.user.state"
+    ask = Ask(3, ("user:1",), (None,))
+    async with NatsTransport(server.url) as bus:
+        bus.serve("user", listen)
+        whole = sealed(encode_request(ask, bus.codec), subject)
+        wire = bus._session.wire
+        answers: list[bytes] = []
+        wire.open("spy", lambda _, __, data, ___: answers.append(data))
+        for place in range(len(whole) * 8):
+            flipped = bytearray(whole)
+            flipped[place // 8] ^= 1 << place % 8
+            wire.publish(subject, bytes(flipped), reply=b"spy")
+        await eventually(lambda: len(answers) == len(whole) * 8)
+        assert heard == []
+        refused = decode_response(ask, unsealed(answers[-1], bytes(flipped)), bus.codec)
+        assert isinstance(refused, Refusal)
+        with pytest.raises(DecodeError):
+            unsealed(answers[0], bytes(flipped))
+
+
+async def test_an_inbox_that_the_server_has_lost_is_subscribed_to_anew(server: NatsServer) -> None:
+    async with NatsTransport(server.url) as bus, NatsTransport(server.url) as owner:
+        owner.serve("user", listing)
+        await owner.flush()
+        assert await bus.ask("user", ListKeys(), DEADLINE_S) == PAGE
+        line, link = bus._session.asks._line, bus._session.wire.link
+        assert line is not None
+        assert link is not None
+        link.socket.write(b"UNSUB %d\r\n" % line.sid)
+        for _ in range(UNANSWERED_MAX):
+            with pytest.raises(AskTimeoutError):
+                await bus.ask("user", ListKeys(), 0.05)
+        assert await bus.ask("user", ListKeys(), DEADLINE_S) == PAGE
+
+
 async def test_replies_that_come_too_late_or_twice_are_passed_over(server: NatsServer) -> None:
     replies: list[bytes] = []
     async with NatsTransport(server.url) as bus:
-        wire, page = bus._session.wire, encode_response(PAGE, bus.codec)
+        wire, page = bus._session.wire, b""
 
         def twice(_: bytes, reply: bytes, data: bytes, __: bytes | None) -> None:
+            nonlocal page
             replies.append(reply)
+            page = sealed(encode_response(PAGE, bus.codec), data)
             wire.publish(reply, page)
             wire.publish(reply, page)
 
