@@ -134,7 +134,7 @@ class Connection:
             return False
         if not math.isinf(weather.bytes_per_s):
             weather.tally["throttle"] += 1
-            await _passing(len(data) / weather.bytes_per_s)
+            await asyncio.sleep(len(data) / weather.bytes_per_s)
         return True
 
     def _corrupted(self, way: Way, data: bytes, rate: float) -> bytes:
@@ -149,14 +149,3 @@ class Connection:
         while await reader.read(_CHUNK_BYTES):
             self._weather.tally["half_open"] += 1
         await asyncio.Event().wait()
-
-
-async def _passing(seconds: float) -> None:
-    """Let time pass."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-    timer = loop.call_later(seconds, over.set_result, None)
-    try:
-        await over
-    finally:
-        timer.cancel()

@@ -11,7 +11,7 @@ import attrs
 
 from parasync.errors import AskTimeoutError, DecodeError, ParasyncError, TransportError
 from parasync.protocol import Answer, Envelope, Probe, ProbeReply, Request, Response
-from parasync.testing._faults import Fates, Span
+from parasync.testing._faults import Fates
 from parasync.testing._line import poisoned
 from parasync.testing._link import Direction, Link, between
 from parasync.transports import AskTransport, ProbeResponder, Responder
@@ -81,7 +81,7 @@ class FaultyAsks:
         if "drop" in struck or link.troubled("incoming", "outgoing", "hang"):
             link.tally.hit("drop" if "drop" in struck else "hang" if link.troubled("hang") else "partition")
             check_timeout(timeout_s)
-            await _passing((timeout_s, timeout_s), Random(0))  # noqa: S311
+            await asyncio.sleep(timeout_s)
             return ()
         return await self._inner.probe(probe, timeout_s)
 
@@ -105,7 +105,7 @@ class FaultyAsks:
             await link.nothing()
         if "reorder" in struck:
             tally.hit("reorder")
-            await _passing(link.faults.delay_s, struck["reorder"])
+            await asyncio.sleep(between(link.faults.delay_s, struck["reorder"]))
         response = await self._inner.ask(topic, request, timeout_s)
         if "duplicate" in struck:
             tally.hit("duplicate")
@@ -113,7 +113,7 @@ class FaultyAsks:
                 await self._inner.ask(topic, request, timeout_s)
         if "delay" in struck:
             tally.hit("delay")
-            await _passing(link.faults.delay_s, struck["delay"])
+            await asyncio.sleep(between(link.faults.delay_s, struck["delay"]))
         await link.flowing()
         await self._lost_if("incoming")
         if "drop" in struck:
@@ -152,14 +152,3 @@ def _poisoned(envelope: Envelope[object], chance: Random) -> Envelope[object]:
 def _down(link: Link) -> TransportError:
     link.tally.hit("disconnect")
     return TransportError("there is no connection to the bus now: a fault cut it")
-
-
-async def _passing(span: Span, chance: Random) -> None:
-    """Let time pass."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-    timer = loop.call_later(between(span, chance), over.set_result, None)
-    try:
-        await over
-    finally:
-        timer.cancel()

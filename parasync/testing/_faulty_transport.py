@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from parasync.codec import Codec
 from parasync.errors import ClosedError, UsageError
-from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, parse_key
+from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, check_topic, parse_key
 from parasync.testing._faults import Fates, Faults
 from parasync.testing._faulty_asks import FaultyAsks
 from parasync.testing._line import Line
@@ -130,12 +130,14 @@ class FaultyTransport:
 
     def subscribe(self, key: str, handler: Handler, interrupted: Interrupted | None = None) -> Unsubscribe:
         """See `SyncTransport`."""
+        parse_key(key)
         check_handler(handler)
         line = self._heard(key, lambda _, envelope: handler(envelope), interrupted)
         return self._joined(line, lambda: self.inner.subscribe(key, lambda envelope: line.put(key, envelope), _told(line)))
 
     def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
         """See `SyncTransport`."""
+        check_topic(topic)
         check_handler(handler)
         line = self._heard(f"{topic}:*", handler, interrupted)
         return self._joined(line, lambda: self.inner.subscribe_topic(topic, line.put, _told(line)))

@@ -557,3 +557,13 @@ async def test_around_nats_too() -> None:
     with NatsServer() as server:
         report = await check_transport(lambda: over_nats(server))
     assert {finding.clause.number for finding in report.not_claimed} == {12, 13}
+
+
+@pytest.mark.parametrize("key", ["", ":", "\ud800"])
+def test_an_illegal_name_is_refused_whatever_the_weather(key: str) -> None:
+    bus = FaultyTransport(InProcessTransport(), Faults(seed=1, drop=1.0))
+    bus.hang()
+    with pytest.raises(InvalidKeyError):
+        bus.subscribe(key, print)
+    with pytest.raises(InvalidKeyError):
+        bus.subscribe_topic(key, print)

@@ -86,10 +86,10 @@ async def scene(server: NatsServer, seed: int = SEED, **options: Any) -> AsyncIt
 async def passing(seconds: float) -> None:
     """Let a moment pass."""
     loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-    timer = loop.call_later(seconds, over.set_result, None)
+    over = asyncio.Event()
+    timer = loop.call_later(seconds, over.set)
     try:
-        await over
+        await over.wait()
     finally:
         timer.cancel()
 
