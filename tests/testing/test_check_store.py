@@ -22,6 +22,8 @@ from tests.testing import broken_stores
 from tests.testing.broken_stores import SlowStore
 from tests.testing.sqlite_store import ImpatientStore, SqliteStore
 
+pytestmark = pytest.mark.project
+
 BROKEN = {
     name: item
     for name, item in vars(broken_stores).items()

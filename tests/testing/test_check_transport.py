@@ -24,6 +24,8 @@ from tests.nats.kit import raw
 from tests.testing import broken_transports
 from tests.testing.broken_transports import LinkedTransport, QueuedTransport, linked, lossy
 
+pytestmark = pytest.mark.project
+
 GOOD = {InProcessTransport, LinkedTransport, QueuedTransport}
 BROKEN = {
     name: item

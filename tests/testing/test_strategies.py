@@ -99,6 +99,7 @@ def test_an_envelope_comes_off_a_bus_as_it_was(envelope: Envelope[User | None]) 
     assert USERS.reader(InProcessTransport().codec)(arrived) == envelope.value
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_deliveries_are_what_a_bus_may_do(data: st.DataObject) -> None:
     history = data.draw(histories(USERS))
@@ -118,6 +119,7 @@ def test_everything_once_in_order_is_the_simplest() -> None:
     assert turns_up(deliveries(history), not_sorted)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_replica_ends_at_the_newest_of_what_arrived(data: st.DataObject) -> None:
     arrived = data.draw(deliveries(data.draw(histories(USERS))))

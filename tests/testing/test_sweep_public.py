@@ -24,6 +24,8 @@ from parasync.runtime._stream import Changes
 from parasync.stores import Draft, Outcome, TopicState
 from parasync.testing import Cut, settle, sweep
 
+pytestmark = pytest.mark.project
+
 NOTES = Topic("note", str, version="1.0")
 SEEDS = (None, 0, 1)
 STORE_S = 0.25
