@@ -19,6 +19,8 @@ from parasync.testing import FaultyStore, FaultyTransport, StoreFaults, check_st
 from tests.runtime.kit import NOTES, A, pace, terms
 from tests.virtual_time import in_virtual_time, now_s, passing
 
+pytestmark = pytest.mark.project
+
 KEY = "note:a"
 EPOCH = 5
 KINDS = ("before", "after", "slow", "hang", "foreign", "lose", "go_back", "claim")

@@ -26,6 +26,8 @@ from parasync.transports.nats import NatsTransport
 from tests.runtime.kit import KEY, NOTES, A, Author, envelope, pace, terms, turns, until
 from tests.virtual_time import in_virtual_time, now_s, passing
 
+pytestmark = pytest.mark.project
+
 KINDS = (
     *("drop", "duplicate", "reorder", "delay", "corrupt", "truncate", "poison", "partition", "disconnect", "slow", "hang"),
 )

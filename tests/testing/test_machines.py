@@ -12,6 +12,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from parasync import Envelope, Kind, Snapshot, Status, Topic, Version
 from parasync.testing.machines import LossyBus, ReplicaMachine
 
+pytestmark = pytest.mark.project
+
 STEPS_MAX = 6
 
 
@@ -147,7 +149,6 @@ def test_replicas_pass(machine: type[ReplicaMachine]) -> None:
     run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=20, deadline=None))
 
 
-@pytest.mark.project
 @pytest.mark.parametrize("planted", [Naive, NeverAsks, BySequence, Undead, Forgetful, Inventive, Boastful])
 def test_what_is_planted_is_found_and_told_in_few_steps(planted: type[Naive]) -> None:
     class Planted(ReplicaMachine):

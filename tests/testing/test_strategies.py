@@ -17,6 +17,8 @@ from parasync.errors import UsageError
 from parasync.protocol import EPOCH_MAX, SEQUENCE_MAX, EncodedBody, parse_key
 from parasync.testing.strategies import deliveries, encoded, envelopes, histories, idents, keys, passes, values, versions
 
+pytestmark = pytest.mark.project
+
 
 @attrs.frozen
 class User:
