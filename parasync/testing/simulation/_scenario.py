@@ -14,7 +14,8 @@ from parasync.runtime._recovery import Pace
 from parasync.stores import MemoryStore, Store
 from parasync.testing._faults import Faults, StoreFaults
 from parasync.topic import Topic
-from parasync.transports import InProcessTransport, SyncTransport
+from parasync.transports import SyncTransport
+from parasync.transports._inprocess import InProcessTransport
 
 Service: TypeAlias = Callable[[SyncTransport], Coroutine[Any, Any, None]]
 """A program of yours that gets its bus; it is cancelled when the simulation ends, and must not raise before."""
@@ -41,6 +42,11 @@ def number_of(plain: object) -> Box:
     if not isinstance(plain, dict) or not isinstance(number := plain.get("number"), int) or number < 0:
         raise ValueError("expected a number from 0")
     return Box(number)
+
+
+def unreadable_box(number: int) -> Box:
+    """What the readers of boxes refuse."""
+    return Box(-number)
 
 
 BOXES: Final[Topic[Any]] = Topic("box", Box, version="1.3", parse=number_of)
@@ -75,7 +81,8 @@ class Topology:
         topic: what is read.
         writes: the topic as those who write declare it; None for the same.
         value: the n-th value that is written, n from 1; each must be another one.
-        unreadable: the n-th value that `topic` refuses and `writes` lets pass; None if there is no such thing.
+        unreadable: the n-th value that `topic` refuses and `writes` lets pass; None if there is no such thing. In a
+            monolith values are not parsed.
         services: programs of yours, each a process with a connection of its own.
         transport: makes the bus below the faults; it must work without a socket.
         store: makes an empty store.
@@ -99,7 +106,7 @@ class Topology:
     topic: Topic[Any] = BOXES
     writes: Topic[Any] | None = ANY_BOXES
     value: Callable[[int], Any] = Box
-    unreadable: Callable[[int], Any] | None = attrs.field(default=lambda number: Box(-number))
+    unreadable: Callable[[int], Any] | None = attrs.field(default=unreadable_box)
     services: tuple[Service, ...] = ()
     transport: Callable[[], SyncTransport] = InProcessTransport
     store: Callable[[], Store] = MemoryStore
