@@ -8,7 +8,7 @@ import logging
 from typing import Any, Final
 
 from parasync.errors import FencedError, IndeterminateError, ParasyncError
-from parasync.protocol import Envelope, Version
+from parasync.protocol import ABSENT, Envelope, Version
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Office
 from parasync.stores import Draft, Outcome
@@ -141,6 +141,8 @@ class Pen:
         with contextlib.suppress(ParasyncError):
             _, stored = await self._store.read(self._topic, [key])
             if key in stored and stored[key].epoch == self._office.epoch:
+                if key in self._under_way:
+                    self._published[key] = max(stored[key].version, self._published.get(key, ABSENT))
                 publish_stored(self._transport, key, stored[key])
 
 
