@@ -93,6 +93,12 @@ class Pen:
                 del under_way[key]
                 self._published.pop(key, None)
 
+    def publish(self, key: str, envelope: Envelope[Any]) -> None:
+        """Publish what is stored already; writes of the same object that are under way come after it."""
+        if key in self._under_way:
+            self._published[key] = max(envelope.version, self._published.get(key, ABSENT))
+        publish_stored(self._transport, key, envelope)
+
     async def aclose(self) -> None:
         """Wait for the repairs that are under way."""
         if self._repairs:
@@ -141,9 +147,7 @@ class Pen:
         with contextlib.suppress(ParasyncError):
             _, stored = await self._store.read(self._topic, [key])
             if key in stored and stored[key].epoch == self._office.epoch:
-                if key in self._under_way:
-                    self._published[key] = max(stored[key].version, self._published.get(key, ABSENT))
-                publish_stored(self._transport, key, stored[key])
+                self.publish(key, stored[key])
 
 
 def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) -> None:
