@@ -51,7 +51,8 @@ class FaultyTransport:
         check_transport(inner)
         self.inner = inner
         self._link = Link(Faults() if faults is None else faults, lambda: self.loop)
-        self._asks: FaultyAsks | None = FaultyAsks(inner, self._link) if isinstance(inner, AskTransport) else None
+        asker = inner if isinstance(inner, AskTransport) else None
+        self._asking_half = None if asker is None else (FaultyAsks(asker, self._link), asker)
         self._tasks = Tasks()
         self._names: dict[str, int] = {}
         self._subscriptions: dict[Line, Unsubscribe] = {}
@@ -77,7 +78,7 @@ class FaultyTransport:
         """Those of the transport below, but never lossless, and not ordered where something is reordered."""
         below = self.inner.capabilities
         ordered = below.ordered and not self.faults.reorder
-        return Capabilities(lossless=False, ordered=ordered, threads=below.threads, ask=below.ask and self._asks is not None)
+        return Capabilities(lossless=False, ordered=ordered, threads=below.threads, ask=below.ask and self._asking_half is not None)
 
     @property
     def codec(self) -> Codec:
@@ -153,7 +154,7 @@ class FaultyTransport:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """See `AskTransport`; works on transports that cannot ask, too."""
-        return (self.inner if isinstance(self.inner, AskTransport) else self._tasks).spawn(work, name)
+        return (self._tasks if self._asking_half is None else self._asking_half[1]).spawn(work, name)
 
     def serve(self, topic: str, responder: Responder) -> Unsubscribe:
         """See `AskTransport`."""
@@ -243,9 +244,9 @@ class FaultyTransport:
 
     def _asking(self) -> tuple[FaultyAsks, AskTransport]:
         self._check_open("an ask")
-        if self._asks is None or not isinstance(self.inner, AskTransport):
+        if self._asking_half is None:
             raise UsageError(f"got an ask over a {type(self.inner).__name__}, expected a transport that can ask")
-        return self._asks, self.inner
+        return self._asking_half
 
 
 def _told(line: Line) -> Interrupted | None:

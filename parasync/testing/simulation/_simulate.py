@@ -17,7 +17,7 @@ from parasync.testing.simulation._plan import drawn_events, drawn_faults, drawn_
 from parasync.testing.simulation._scenario import FaultPlan, Topology
 from parasync.testing.simulation._world import World
 
-LOOK_S: Final = 0.25
+LOOK_S: Final = 0.5
 """How often everybody's replicas are read, in seconds."""
 LAST_NUMBER: Final = 2_000_000
 """The numbers of the values that are written when faults have ended begin above this."""
