@@ -14,7 +14,8 @@ from parasync.runtime._recovery import Pace
 from parasync.stores import MemoryStore, Store
 from parasync.testing._faults import Faults, StoreFaults
 from parasync.topic import Topic
-from parasync.transports import InProcessTransport, SyncTransport
+from parasync.transports import SyncTransport
+from parasync.transports._inprocess import InProcessTransport
 
 Service: TypeAlias = Callable[[SyncTransport], Coroutine[Any, Any, None]]
 """A program of yours that gets its bus; it is cancelled when the simulation ends, and must not raise before."""
