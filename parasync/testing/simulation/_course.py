@@ -89,6 +89,7 @@ class Course:
         steps: the sequence of messages and other happenings.
         digest: stands for every step of every task and every observation.
         virtual_s: how long it took, in virtual seconds.
+        task_steps: how many steps of tasks that were.
     """
 
     seed: int
@@ -102,3 +103,4 @@ class Course:
     steps: tuple[Step, ...]
     digest: str
     virtual_s: float
+    task_steps: int
