@@ -8,7 +8,8 @@ fault that is switched off changes nothing of the others.
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -22,8 +23,13 @@ Fault: TypeAlias = Literal[
 StoreFault: TypeAlias = Literal["before", "after", "slow", "hang", "foreign", "lose", "go_back", "claim"]
 """What a `FaultyStore` can do."""
 
+STRUCK_MAX: Final = 100_000
+"""How many strikes a faulty transport or store remembers; older ones are forgotten."""
+
 Span: TypeAlias = tuple[float, float]
 """The shortest and the longest time, in seconds."""
+Struck: TypeAlias = tuple[str, int, str]
+"""A line, the number of a message on it, from 1, and the kind of fault that struck it."""
 
 
 def _rate(_: object, attribute: attrs.Attribute[float], rate: object) -> None:
@@ -63,6 +69,7 @@ class Faults:
         delay_s: how long what is reordered or delayed takes, in seconds.
         outage_s: how long a partition, a lost connection, a slow subscriber or a hang lasts, in seconds.
         queue_max: how many messages wait for a slow subscriber, above 0.
+        only: let nothing strike but these, e.g. those of an earlier run's `struck` that matter; None lets all.
 
     Raises:
         UsageError: a rate is not from 0 to 1, or a time or limit makes no sense.
@@ -83,6 +90,7 @@ class Faults:
     delay_s: Span = attrs.field(default=(0.001, 0.1), validator=_span)
     outage_s: Span = attrs.field(default=(0.1, 2.0), validator=_span)
     queue_max: int = attrs.field(default=16, validator=_count)
+    only: frozenset[Struck] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -101,6 +109,7 @@ class StoreFaults:
         claim: another epoch claims the topic, as another authority would.
         slow_s: how long a slow call takes, in seconds.
         hang_s: how long one that hangs takes, in seconds.
+        only: let nothing strike but these, e.g. those of an earlier run's `struck` that matter; None lets all.
 
     Raises:
         UsageError: a rate is not from 0 to 1, or a time makes no sense.
@@ -117,6 +126,7 @@ class StoreFaults:
     claim: float = attrs.field(default=0.0, validator=_rate)
     slow_s: Span = attrs.field(default=(0.01, 0.5), validator=_span)
     hang_s: Span = attrs.field(default=(5.0, 60.0), validator=_span)
+    only: frozenset[Struck] | None = None
 
 
 class Fates:
@@ -125,11 +135,16 @@ class Fates:
     Args:
         faults: the rates and the seed.
         line: the name of the line; each has other luck.
+        note: is told what strikes.
     """
 
-    __slots__ = ("_streams",)
+    __slots__ = ("_line", "_note", "_number", "_only", "_streams")
 
-    def __init__(self, faults: Faults | StoreFaults, line: str) -> None:
+    def __init__(self, faults: Faults | StoreFaults, line: str, note: Callable[[Struck], None]) -> None:
+        self._line = line
+        self._note = note
+        self._number = 0
+        self._only = faults.only
         self._streams: dict[str, tuple[float, random.Random]] = {}
         for field in attrs.fields(type(faults)):
             rate = getattr(faults, field.name)
@@ -140,12 +155,20 @@ class Fates:
 
     def next(self) -> dict[str, random.Random]:
         """The kinds of fault that strike the next message, each with the chance that its details are drawn from."""
+        if not self._streams:
+            return {}
+        self._number += 1
         # The details come from elsewhere, since it depends on the message how many of them are needed.
-        return {
+        struck = {
             kind: random.Random(chance.getrandbits(64))  # noqa: S311
             for kind, (rate, chance) in self._streams.items()
             if chance.random() < rate
         }
+        if struck and self._only is not None:
+            struck = {kind: chance for kind, chance in struck.items() if (self._line, self._number, kind) in self._only}
+        for kind in struck:
+            self._note((self._line, self._number, kind))
+        return struck
 
 
 _KINDS: Final = frozenset(
@@ -154,6 +177,22 @@ _KINDS: Final = frozenset(
         *("before", "after", "foreign", "lose", "go_back", "claim"),
     }
 )
+
+
+class Strikes:
+    """The last `STRUCK_MAX` strikes of one party, and who wants to be told of each."""
+
+    __slots__ = ("recent", "witness")
+
+    def __init__(self) -> None:
+        self.recent: deque[Struck] = deque(maxlen=STRUCK_MAX)
+        self.witness: Callable[[Struck], None] | None = None
+
+    def note(self, struck: Struck) -> None:
+        """One more."""
+        self.recent.append(struck)
+        if self.witness is not None:
+            self.witness(struck)
 
 
 class Tally(Counter[str]):

@@ -11,7 +11,7 @@ from typing import Any, Self
 from parasync.codec import Codec
 from parasync.errors import ClosedError, UsageError
 from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, check_topic, parse_key
-from parasync.testing._faults import Fates, Faults
+from parasync.testing._faults import Fates, Faults, Struck
 from parasync.testing._faulty_asks import FaultyAsks
 from parasync.testing._line import Line
 from parasync.testing._link import Link, Trouble
@@ -66,6 +66,11 @@ class FaultyTransport:
     def fired(self) -> Mapping[str, int]:
         """How many messages, requests and answers each kind of fault really hit until now."""
         return dict(self._link.tally)
+
+    @property
+    def struck(self) -> tuple[Struck, ...]:
+        """What the seed let strike until now, in order; `Faults(only=…)` repeats a part of it."""
+        return tuple(self._link.strikes.recent)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -201,7 +206,7 @@ class FaultyTransport:
 
     def _fates(self, name: str) -> Fates:
         number = self._names[name] = self._names.get(name, 0) + 1
-        return Fates(self._link.faults, f"{name} {number}")
+        return Fates(self._link.faults, f"{name} {number}", self._link.strikes.note)
 
     def _heard(self, name: str, deliver: Callable[[str, Envelope[Any]], None], interrupted: Interrupted | None) -> Line:
         return Line(self._link, self._fates(f"in {name}"), "incoming", self.codec, deliver, interrupted)

@@ -44,6 +44,11 @@ def number_of(plain: object) -> Box:
     return Box(number)
 
 
+def unreadable_box(number: int) -> Box:
+    """What the readers of boxes refuse."""
+    return Box(-number)
+
+
 BOXES: Final[Topic[Any]] = Topic("box", Box, version="1.3", parse=number_of)
 """What is read where no topic is given; what is written is `ANY_BOXES`, where anything passes that is a `Box`."""
 ANY_BOXES: Final[Topic[Any]] = Topic("box", Box, version="1.4")
@@ -76,7 +81,8 @@ class Topology:
         topic: what is read.
         writes: the topic as those who write declare it; None for the same.
         value: the n-th value that is written, n from 1; each must be another one.
-        unreadable: the n-th value that `topic` refuses and `writes` lets pass; None if there is no such thing.
+        unreadable: the n-th value that `topic` refuses and `writes` lets pass; None if there is no such thing. In a
+            monolith values are not parsed.
         services: programs of yours, each a process with a connection of its own.
         transport: makes the bus below the faults; it must work without a socket.
         store: makes an empty store.
@@ -100,7 +106,7 @@ class Topology:
     topic: Topic[Any] = BOXES
     writes: Topic[Any] | None = ANY_BOXES
     value: Callable[[int], Any] = Box
-    unreadable: Callable[[int], Any] | None = attrs.field(default=lambda number: Box(-number))
+    unreadable: Callable[[int], Any] | None = attrs.field(default=unreadable_box)
     services: tuple[Service, ...] = ()
     transport: Callable[[], SyncTransport] = InProcessTransport
     store: Callable[[], Store] = MemoryStore
