@@ -109,7 +109,7 @@ def show_counts(totals: Totals, console: Console) -> None:
     table.add_column("struck", justify="right", no_wrap=True)
     table.add_column("rare state", overflow="fold")
     table.add_column("reached", justify="right", no_wrap=True)
-    for fault, state in zip_longest(totals.fired.items(), totals.reached.items(), fillvalue=("", None)):
+    for fault, state in zip_longest(totals.fired.items(), sorted(totals.reached.items()), fillvalue=("", None)):
         table.add_row(*_cells(*fault), *_cells(*state))
     _print(table, console)
     if totals.never:

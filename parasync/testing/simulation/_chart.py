@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Final, TypeAlias
 
 import attrs
@@ -28,6 +29,7 @@ NAME_COLUMNS_MAX: Final = 24
 """The longest name that stands at the head of its lifeline; with longer ones, all are numbered."""
 
 _TIME_COLUMNS: Final = 12
+_NUMBER: Final = re.compile("[0-9]+")
 _SAID: Final[dict[StepKind, str]] = {"message": "", "note": "", "lost": "lost: ", "fault": "fault: ", "violation": "BROKEN: "}
 
 
@@ -142,28 +144,39 @@ def _distance(step: Step, place: int, first: int) -> int:
 
 
 def _parties(rows: Sequence[_Row]) -> list[str]:
-    """Who is seen, in the order of appearance."""
-    return list(dict.fromkeys(name for row in rows if isinstance(row, Step) for name in (row.source, row.target)))
+    """Who is seen, by name, and by number where that is all that differs."""
+    seen = {name for row in rows if isinstance(row, Step) for name in (row.source, row.target)}
+    return sorted(seen, key=lambda name: (_NUMBER.sub(lambda found: f"{len(found[0]):03}{found[0]}", name), name))
 
 
 def _heads(names: Sequence[str], width: int, signs: _Signs) -> tuple[list[int], list[str]]:
     """The column of each lifeline, and the lines above them. No columns where there is no room for lifelines."""
-    room = width - _TIME_COLUMNS - min(TEXT_COLUMNS_MIN, width // 3)
+    room = width - min(TEXT_COLUMNS_MIN, width // 3)
     time = f"{'time':>{_TIME_COLUMNS - 2}}  "
-    legend: list[str] = []
-    columns = list(names)
-    if any(_cells(name) > NAME_COLUMNS_MAX for name in names) or sum(_cells(name) + 2 for name in names) > room:
-        columns = [str(number) for number in range(1, len(names) + 1)]
-        listed = [f"{number} {_cut(name, width - 8, signs.cut)}" for number, name in zip(columns, names, strict=True)]
-        legend = _filled(listed, width)
-    gap = 4 if sum(max(_cells(name), 1) + 4 for name in columns) <= room else 2
-    if sum(max(_cells(name), 1) + gap for name in columns) > room:
-        return [], [time]
-    places, head = [], time
-    for name in columns:
-        places.append(_cells(head))
-        head += (name or " ") + " " * gap
-    return places, [*legend, head]
+    longest = max([1, *map(_cells, names)])
+    for gap in (4, 2) if longest <= NAME_COLUMNS_MAX else ():
+        if (places := _places([max(_cells(name), 1) + gap for name in names])) and places[-1] <= room:
+            return places[:-1], [_above(time, places, names)]
+    if longest <= NAME_COLUMNS_MAX and (places := _places([(longest + 3) // 2] * len(names)))[-1] <= room:
+        # On two lines in turn: each name has the room of two.
+        return places[:-1], [_above("", places[::2], names[::2]), _above(time, places[1::2], names[1::2])]
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    for gap in (4, 2):
+        if (places := _places([len(number) + gap for number in numbers]))[-1] <= room:
+            listed = [f"{number} {_cut(name, width - 8, signs.cut)}" for number, name in zip(numbers, names, strict=True)]
+            return places[:-1], [*_filled(listed, width), _above(time, places, numbers)]
+    return [], [time]
+
+
+def _places(widths: Sequence[int]) -> list[int]:
+    """Where each column begins, and where the last one ends."""
+    return [_TIME_COLUMNS + begin for begin in accumulate(widths, initial=0)]
+
+
+def _above(begin: str, places: Sequence[int], names: Sequence[str]) -> str:
+    for place, name in zip(places, names, strict=False):
+        begin += " " * (place - _cells(begin)) + name
+    return begin
 
 
 def _filled(listed: Sequence[str], width: int) -> list[str]:

@@ -62,4 +62,4 @@ class Totals:
 
     def counts(self) -> dict[str, Any]:
         """All of it in plain values, for another process."""
-        return attrs.asdict(self, recurse=False) | {"fired": dict(self.fired), "reached": dict(self.reached)}
+        return attrs.asdict(self, recurse=False) | {"fired": dict(self.fired), "reached": dict(sorted(self.reached.items()))}

@@ -75,18 +75,18 @@ def test_mermaid_gets_one_statement_a_line(found: list[Step], rows_max: int) -> 
 COURSE = [
     Step(0.0, "note", "owner", "owner", "wrote 5.1"),
     Step(0.102, "message", "owner", "reader", "5.1 = Box(1)"),
-    Step(0.104, "lost", "owner", "other", "5.1 = Box(1)"),
+    Step(0.104, "lost", "owner", "third", "5.1 = Box(1)"),
     Step(1.5, "fault", "reader", "reader", "cancelled"),
-    Step(2.0, "message", "other", "owner", "ask"),
-    Step(2.25, "lost", "other", "reader", "ask"),
-    Step(3.0, "fault", "owner", "other", "no connection"),
+    Step(2.0, "message", "third", "owner", "ask"),
+    Step(2.25, "lost", "third", "reader", "ask"),
+    Step(3.0, "fault", "owner", "third", "no connection"),
     Step(12.0, "violation", "reader", "reader", "P1: from 5.2 back to 5.1"),
 ]
 
 
 def test_it_looks_like_this() -> None:
     assert text_chart(COURSE) == (
-        "      time  owner    reader    other\n"
+        "      time  owner    reader    third\n"
         "   0.000 s  •        │         │  wrote 5.1\n"
         "   0.102 s  ├───────►│         │  5.1 = Box(1)\n"
         "   0.104 s  ├╌╌╌╌╌╌╌╳│         │  lost: 5.1 = Box(1)\n"
@@ -97,7 +97,7 @@ def test_it_looks_like_this() -> None:
         "  12.000 s  │        █         │  BROKEN: P1: from 5.2 back to 5.1"
     )
     assert text_chart(COURSE, only_ascii=True) == (
-        "      time  owner    reader    other\n"
+        "      time  owner    reader    third\n"
         "   0.000 s  *        |         |  wrote 5.1\n"
         "   0.102 s  +------->|         |  5.1 = Box(1)\n"
         "   0.104 s  +-------x|         |  lost: 5.1 = Box(1)\n"
@@ -114,7 +114,7 @@ def test_mermaid_gets_this() -> None:
         "sequenceDiagram\n"
         "    participant p1 as owner\n"
         "    participant p2 as reader\n"
-        "    participant p3 as other\n"
+        "    participant p3 as third\n"
         "    p1->>p2: 0.102 s 5.1 = Box(1)\n"
         "    p1-xp3: 0.104 s lost: 5.1 = Box(1)\n"
         "    rect rgb(255, 205, 205)\n"
@@ -140,11 +140,21 @@ def test_where_names_have_no_room_they_are_numbered_and_then_told_in_each_line(c
     chart = text_chart([Step(0.5, "message", source, target, "hello") for source, target in pairwise(long)])
     lines = chart.splitlines()
     if count < 30:
-        assert lines[0].startswith(f"1 {long[0]}")
+        assert lines[0].startswith("1 a long name")
         assert re.search(r"^   0\.500 s  ├─+►│", chart, re.MULTILINE)
     else:
         assert lines[:2] == ["      time", f"   0.500 s  {long[0]} ─► {long[1]}: hello"]
     assert all(len(line) <= WIDTH for line in lines)
+
+
+def test_names_stand_on_two_lines_where_one_has_no_room() -> None:
+    names = [f"authority {number}" for number in (1, 2, 10, 11, 12, 13)]
+    chart = text_chart([Step(0.5, "message", source, target, "hello") for source, target in pairwise(names)])
+    assert chart.splitlines()[:3] == [
+        "            authority 1   authority 10  authority 12",
+        "      time         authority 2   authority 11  authority 13",
+        "   0.500 s  ├─────►│      │      │      │      │  hello",
+    ]
 
 
 def test_of_nothing_there_is_an_empty_chart() -> None:
