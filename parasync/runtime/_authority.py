@@ -80,6 +80,7 @@ class authority(Generic[T]):
         self._desk.loading = loading
         self._office = self._desk.office
         self._pen = Pen(topic.name, transport, self._store, self._office)
+        self._desk.publish = self._pen.publish
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._closed = False

@@ -68,6 +68,10 @@ class Judge:
         self._published: defaultdict[str, Place] = defaultdict(lambda: NOWHERE)
         self.watched: dict[Watched, None] = {}
 
+    def forgotten(self) -> None:
+        """A disk lost data: what was published may not be the truth any more."""
+        self._published.clear()
+
     # Envelopes on their way
 
     def publishes(self, who: str, key: str, envelope: Envelope[Any]) -> None:
@@ -182,13 +186,14 @@ class Judge:
         place = _where(snapshot) or NOWHERE
         if not 0 <= snapshot.age_s <= self._stale_after_s():
             self._journal.broken("P6", watched.name, f"says OK with a proof of {snapshot.age_s} s ago")
-        if not self._topology.monolith:
-            self._reached_since(watched, place, since_s)
-        elif place < self._published[watched.key]:
-            self._journal.broken("P6", watched.name, f"says OK at {place}; published was {self._published[watched.key]}")
+        self._reached_since(watched, place, since_s)
 
     def _reached_since(self, watched: Watched, place: Place, since_s: float) -> None:
-        """It must not stand below all that anybody's disk held since then."""
+        """It must not stand below all that anybody's disk held since then, or, where nothing gets lost, what was published."""
+        if self._topology.monolith:
+            if place < self._published[watched.key]:
+                self._journal.broken("P6", watched.name, f"is sure of {place}; published was {self._published[watched.key]}")
+            return
         lowest = min(disk.lowest_since(watched.key, since_s - _SLACK_S) for disk in self._disks)
         if place < lowest:
             self._journal.broken("P6", watched.name, f"is sure of {place} since {since_s:.6f}, where {lowest} was stored")

@@ -86,15 +86,17 @@ class Patron:
             wall = terms.wall_clock
             terms = attrs.evolve(terms, wall_clock=lambda: wall() + clock_s)
         self._journal.note(self.name, f"starts for the {self._lives}. time")
-        self._life = asyncio.create_task(self._live(topic, terms, self._tap, self._access), name=f"{self.name}.{self._lives}")
+        work = self._live(topic, terms, self._tap, self._access, self._stop)
+        self._life = asyncio.create_task(work, name=f"{self.name}.{self._lives}")
 
-    async def _live(self, topic: Topic[Any], terms: Terms, tap: Tap, access: Access) -> None:
+    async def _live(self, topic: Topic[Any], terms: Terms, tap: Tap, access: Access, stop: asyncio.Event) -> None:
         while True:
             try:
                 async with authority(topic, tap, store=access, terms=terms) as owner:
-                    self.owner = owner
+                    if self._stop is stop:
+                        self.owner = owner
                     self._journal.note(self.name, f"serves in epoch {owner.epoch}")
-                    await self._stop.wait()
+                    await stop.wait()
                     return
             except (FencedError, StoreError, TransportError) as error:
                 self._journal.note(self.name, f"could not begin: {type(error).__name__}")
@@ -113,7 +115,8 @@ class Patron:
             self._access.point = point
             return
         self._journal.fault(self.name, "kill", "is killed")
-        self._access.dead = self._tap.dead = True
+        # In a monolith nobody dies alone: there it is a task that is cancelled.
+        self._access.dead = self._tap.dead = not self._topology.monolith
         self._forget_life().cancel()
 
     def heal(self) -> None:

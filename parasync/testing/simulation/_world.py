@@ -9,7 +9,8 @@ from typing import Any
 
 import attrs
 
-from parasync.protocol import Envelope, Version
+from parasync.codec import body_checksum
+from parasync.protocol import Envelope, Kind, Version
 from parasync.testing._faulty_transport import FaultyTransport
 from parasync.testing.simulation._course import Event, Strike
 from parasync.testing.simulation._disk import Disk
@@ -208,13 +209,16 @@ class World:
         """A frame of nobody, with the newest version or the one after it."""
         name = _pick(self.keys, key)
         written = self.journal.written[name]
-        if written:
+        # Within one process there is nobody who could.
+        if written and not self._topology.monolith:
             epoch, sequence = max(written)
             place = (epoch, sequence + above)
             self.journal.forged[name].setdefault(place, set()).add(number)
             self.journal.fault("nobody", "rogue", f"publishes {name} {Version(*place)}")
-            envelope = Envelope(self._topology.value(number), self._topology.topic.version, place[1], place[0])
-            self._wire.publish(name, envelope)
+            topic, codec = self._topology.topic, self._wire.codec
+            body = topic.encode(self._topology.value(number), codec)
+            checksum = body_checksum(Kind.STATE, topic.version, body)
+            self._wire.publish(name, Envelope(body, topic.version, place[1], place[0], checksum=checksum))
 
     def _kill(self, who: int, point: str) -> None:
         _pick(self.patrons, who).kill(point)
@@ -234,6 +238,7 @@ class World:
         if data != "kept" and not others:
             self.journal.fault(patron.disk.name, "data lost" if data == "lost" else "older data")
             await patron.disk.forget(0.0 if data == "lost" else share)
+            self.judge.forgotten()
         if clock_s:
             self.journal.fault(patron.name, "clock set back")
         major = other_major(self._topology.topic) if rollout else None
