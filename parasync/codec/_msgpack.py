@@ -15,7 +15,7 @@ from parasync.codec._tags import NESTED, tagged, untagged
 from parasync.errors import DecodeError, EncodeError, UsageError
 from parasync.gate import VALUE_DEPTH_MAX, encode_any
 from parasync.gate._crowd import SHARED_HASH_MAX, spread_dict
-from parasync.protocol import EPOCH_BITS, EncodedBody, Envelope, Kind
+from parasync.protocol import EPOCH_BITS, STATE, EncodedBody, Envelope
 
 T = TypeVar("T")
 
@@ -32,7 +32,6 @@ EPOCH_AHEAD_MAX_S: Final = 86_400
 FRAME_BYTES_MIN: Final = 18
 """The shortest frame: a tombstone with small numbers."""
 
-_STATE: Final = Kind.STATE
 _EXTENSIONS: Final = bytes([0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8])
 _TAGS_BYTES: Final = 3 * SHARED_HASH_MAX
 _PACKERS: Final[list[Packer]] = []
@@ -113,7 +112,7 @@ class MsgpackCodec:
     def encode_frame(self, key: str, envelope: Envelope[Any]) -> bytes:
         """See `Codec.encode_frame`. A value that is not encoded yet is encoded by the gate of its class, or as plain data."""
         body: bytes
-        state = envelope.kind is _STATE
+        state = envelope.kind is STATE
         if not state:
             if envelope.value is not None:
                 raise EncodeError(f"got a tombstone with a {type(envelope.value).__name__} as value, expected None")
