@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
-from msgpack import Packer, unpackb
+from msgpack import unpackb
 
+from parasync.codec._packing import packing
 from parasync.errors import DecodeError, EncodeError, InvalidVersionError
 from parasync.protocol import EPOCH_MAX, NO_META, SEQUENCE_MAX, STATE, TOMBSTONE, EncodedBody, Envelope, Kind, SchemaVersion
 
@@ -33,7 +34,7 @@ _FIELDS: Final = 9
 # Stands for the checksum until it is known, and takes its five bytes.
 _ANY_CRC: Final = 0xFFFFFFFF
 _NOTHING: Final[dict[str, str]] = {}
-_PACKERS: Final[list[Packer]] = []
+_packed: Final = packing()
 # Of the fields, without and with `after`.
 _TYPES: Final = tuple([int, int, int, int, after, str, bytes, dict, int] for after in (type(None), int))
 
@@ -115,16 +116,6 @@ def _start(tombstone: bool, epoch: int, schema_version: str) -> bytes:
     if type(epoch) is not int or not 0 <= epoch <= EPOCH_MAX:
         return b""
     return bytes([0x90 + _FIELDS]) + _packed((FORMAT, int(tombstone), epoch))[1:]
-
-
-def _packed(fields: Fields) -> bytes:
-    try:
-        packer = _PACKERS.pop()
-    except IndexError:
-        packer = Packer(buf_size=16_384)
-    data: bytes = packer.pack(fields)
-    _PACKERS.append(packer)
-    return data
 
 
 def read_frame(key: str, frame: bytes, decode: Callable[[bytes], Fields] | None) -> Envelope[EncodedBody | None]:
