@@ -94,7 +94,7 @@ def write_frame(key: str, envelope: Envelope[Any], body: bytes) -> bytes:
     schema_version = envelope.schema_version
     try:
         start = _start(kind is TOMBSTONE, envelope.epoch, schema_version)
-    except (InvalidVersionError, TypeError, OverflowError):
+    except (InvalidVersionError, TypeError):
         start = b""
     if not (
         start
