@@ -112,7 +112,8 @@ async def until(done: Callable[[], object]) -> None:
 async def turns(count: int = 20) -> None:
     """Let everything that is ready to run do so."""
     if isinstance(asyncio.get_running_loop(), VirtualLoop):
-        return await settle()
+        await settle()
+        return
     for _ in range(count):
         await asyncio.sleep(0)
 
