@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
+import attrs
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument, ResolutionFailed
 
@@ -165,6 +166,4 @@ def deliveries(
 
 def _with_body(topic: Topic[T], envelope: Envelope[T | None]) -> Envelope[Any]:
     body = None if envelope.kind is Kind.TOMBSTONE else topic.encode(envelope.value, _CODEC)  # type: ignore[arg-type]
-    return Envelope(
-        envelope.value, envelope.schema_version, envelope.sequence, envelope.epoch, envelope.after, envelope.kind, body=body
-    )
+    return attrs.evolve(envelope, body=body)
