@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -35,6 +36,9 @@ from tests.protocol.mutants import Mutant
 
 SEEDS_MAX: Final = 500
 """So many seeds must be enough for each."""
+
+HANGS_AFTER_S: Final = 120.0
+"""How much time of a processor one bug may take."""
 
 PLANTED: Final = (
     Mutant(Replica, "live_received", "what is older is dropped", "epoch < held.epoch or (epoch == held.epoch and envelope.sequence <= held.sequence)", "envelope.version == held.version"),
@@ -135,10 +139,27 @@ def planted(mutant: Mutant) -> Iterator[None]:
         setattr(mutant.owner, mutant.function, original)
 
 
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """A bug may also let the code go round for ever; the simulation then ends in an error, which is a broken promise."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise RuntimeError(f"no end within {HANGS_AFTER_S} s")
+
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    # Again and again, since whatever runs may report the first and go on.
+    signal.setitimer(signal.ITIMER_VIRTUAL, HANGS_AFTER_S, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
 def kill(index: int, seeds_max: int = SEEDS_MAX) -> Kill:
     """Plant a bug, and look for the first seed that finds it."""
     mutant = PLANTED[index]
-    with planted(mutant):
+    with planted(mutant), _patience():
         for seed in range(seeds_max):
             violations = course_of(seed=seed).violations
             if violations:
