@@ -67,7 +67,7 @@ def test_each_fault_is_drawn_alone(kind: str) -> None:
     assert find(faults(), lambda drawn: getattr(drawn, kind) > 0, settings=wanted)
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.generate])
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
 @given(topologies(), fault_plans(), seeds())
 def test_what_is_drawn_can_be_simulated(topology: Topology, plan: FaultPlan, seed: int) -> None:
     course = simulate(topology, plan, seed, shrinks=False)
