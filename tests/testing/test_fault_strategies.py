@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from parasync.testing import FaultPlan, Faults, ProcessFaults, StoreFaults, Topology, simulate
+from parasync.testing import FaultPlan, Faults, StoreFaults, Topology, simulate
 from parasync.testing.strategies import RATE_MAX, fault_plans, faults, seeds, store_faults, topologies
 
 pytestmark = pytest.mark.project
@@ -44,14 +44,12 @@ def test_a_plan_is_one_that_can_be_simulated(plan: FaultPlan) -> None:
     ids=["network", "store", "plan", "seed"],
 )
 def test_the_simplest_is_nothing_at_all(strategy: st.SearchStrategy[Any], least: Any) -> None:
-    assert find(strategy, lambda _: True) == least
+    assert find(strategy, lambda _: True, settings=settings(max_examples=20, deadline=None)) == least
 
 
 def test_what_matters_is_left_alone() -> None:
-    found = find(fault_plans(), lambda plan: plan.network.drop > 0 and plan.processes.kills > 0)
-    assert attrs.evolve(found.network, drop=0.0) == Faults()
-    assert found.processes == ProcessFaults(kills=1)
-    assert found.store == StoreFaults()
+    found = find(faults(), lambda drawn: drawn.drop > 0, settings=settings(max_examples=200, deadline=None))
+    assert found == Faults(drop=RATE_MAX / 100)
 
 
 def test_the_smallest_world_has_one_of_each() -> None:
