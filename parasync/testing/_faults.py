@@ -69,7 +69,7 @@ class Faults:
         delay_s: how long what is reordered or delayed takes, in seconds.
         outage_s: how long a partition, a lost connection, a slow subscriber or a hang lasts, in seconds.
         queue_max: how many messages wait for a slow subscriber, above 0.
-        only: let nothing strike but these, e.g. those of an earlier run's `struck` that matter; None lets all.
+        only: let these strike, whatever the rates, e.g. what mattered of an earlier `struck`; None goes by the rates.
 
     Raises:
         UsageError: a rate is not from 0 to 1, or a time or limit makes no sense.
@@ -109,7 +109,7 @@ class StoreFaults:
         claim: another epoch claims the topic, as another authority would.
         slow_s: how long a slow call takes, in seconds.
         hang_s: how long one that hangs takes, in seconds.
-        only: let nothing strike but these, e.g. those of an earlier run's `struck` that matter; None lets all.
+        only: let these strike, whatever the rates, e.g. what mattered of an earlier `struck`; None goes by the rates.
 
     Raises:
         UsageError: a rate is not from 0 to 1, or a time makes no sense.
@@ -138,17 +138,18 @@ class Fates:
         note: is told what strikes.
     """
 
-    __slots__ = ("_line", "_note", "_number", "_only", "_streams")
+    __slots__ = ("_line", "_note", "_number", "_only", "_seed", "_streams")
 
     def __init__(self, faults: Faults | StoreFaults, line: str, note: Callable[[Struck], None]) -> None:
         self._line = line
         self._note = note
         self._number = 0
         self._only = faults.only
+        self._seed = faults.seed
         self._streams: dict[str, tuple[float, random.Random]] = {}
         for field in attrs.fields(type(faults)):
             rate = getattr(faults, field.name)
-            if field.name in _KINDS and rate > 0:
+            if field.name in _KINDS and (rate > 0 or self._only is not None):
                 # A text seeds alike in every process; a hash would not.
                 chance = random.Random(f"{faults.seed} {line} {field.name}")  # noqa: S311
                 self._streams[field.name] = (rate, chance)
@@ -158,17 +159,15 @@ class Fates:
         if not self._streams:
             return {}
         self._number += 1
+        number = self._number
+        if self._only is None:
+            kinds = [kind for kind, (rate, chance) in self._streams.items() if chance.random() < rate]
+        else:
+            kinds = [kind for kind in self._streams if (self._line, number, kind) in self._only]
+        for kind in kinds:
+            self._note((self._line, number, kind))
         # The details come from elsewhere, since it depends on the message how many of them are needed.
-        struck = {
-            kind: random.Random(chance.getrandbits(64))  # noqa: S311
-            for kind, (rate, chance) in self._streams.items()
-            if chance.random() < rate
-        }
-        if struck and self._only is not None:
-            struck = {kind: chance for kind, chance in struck.items() if (self._line, self._number, kind) in self._only}
-        for kind in struck:
-            self._note((self._line, self._number, kind))
-        return struck
+        return {kind: random.Random(f"{self._seed} {self._line} {kind} {number}") for kind in kinds}  # noqa: S311
 
 
 _KINDS: Final = frozenset(

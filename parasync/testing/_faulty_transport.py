@@ -78,7 +78,8 @@ class FaultyTransport:
         """Those of the transport below, but never lossless, and not ordered where something is reordered."""
         below = self.inner.capabilities
         ordered = below.ordered and not self.faults.reorder
-        return Capabilities(lossless=False, ordered=ordered, threads=below.threads, ask=below.ask and self._asking_half is not None)
+        asks = below.ask and self._asking_half is not None
+        return Capabilities(lossless=False, ordered=ordered, threads=below.threads, ask=asks)
 
     @property
     def codec(self) -> Codec:

@@ -147,12 +147,16 @@ class Access:
     async def claim(self, topic: str, epoch: int) -> TopicState:
         """See `Store`."""
         self._alive()
-        self.disk.journal.authors[epoch] = self.who
+        authors = self.disk.journal.authors
+        if self.who in authors.values():
+            self.disk.journal.reached["an authority took another epoch"] += 1
+        authors[epoch] = self.who
         return await self.disk.store.claim(topic, epoch)
 
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         """See `Store`."""
         self._alive()
+        self.disk.journal.reached["lost history was noticed"] += 1
         return await self.disk.store.history_lost(topic, epoch)
 
     async def state(self, topic: str) -> TopicState:

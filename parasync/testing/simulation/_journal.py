@@ -62,7 +62,9 @@ class Journal:
     def step(self, kind: StepKind, source: str, target: str, text: str) -> None:
         """Something happened that people want to see."""
         if len(self.steps) < STEPS_MAX:
-            self.steps.append(Step(self.now_s(), kind, source, target, text))
+            one = source == target
+            (source, which), target = _lane(source), _lane(target)[0]
+            self.steps.append(Step(self.now_s(), kind, source, target, f"{which} {text}" if one and which else text))
 
     def note(self, who: str, text: str) -> None:
         """Something happened to one."""
@@ -94,3 +96,9 @@ class Journal:
     def is_forged(self, key: str, place: Place, number: int) -> bool:
         """Whether a frame of nobody claimed this content for this version."""
         return number in self.forged[key].get(place, ())
+
+
+def _lane(who: str) -> tuple[str, str]:
+    """The process that something belongs to, and which of its replicas it is; its lives are one."""
+    process, number, which = who.partition("#")
+    return process.partition(".")[0], number + which

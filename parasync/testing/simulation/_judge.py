@@ -18,6 +18,14 @@ from parasync.testing.simulation._tap import after
 
 ASKS_PER_S_MAX: Final = 40
 """How often one process may ask in any second of a simulation: more is a storm."""
+_COUNTED: Final = {
+    "gaps": "gap seen",
+    "conflicts": "conflict seen",
+    "parse_errors": "value refused",
+    "schema_skews": "schema major refused",
+    "ignored_stale": "old envelope dropped",
+}
+"""What each counter of a replica is called among the rare states."""
 _SLACK_S: Final = 1e-6
 """What sums of floating point seconds may be wrong by."""
 
@@ -103,6 +111,12 @@ class Judge:
             if watched in self.watched:
                 self._delivered(watched, envelope, snapshot, stats)
 
+    def interrupted(self, who: str, key: str) -> None:
+        """A process was told that envelopes may have been lost: none of its replicas is sure any more."""
+        for watched in self.watched:
+            if watched.reader == who and watched.key == key and watched.replica.status is Status.OK:
+                self._journal.broken("P6", watched.name, "was told that envelopes may have been lost, and says OK")
+
     def _delivered(self, watched: Watched, envelope: Envelope[Any], before: Snapshot[Any], counted: Stats) -> None:
         journal, place = self._journal, _place(envelope.version)
         now, stats = watched.replica.snapshot(), watched.replica.stats
@@ -125,6 +139,9 @@ class Judge:
             old, new = counted.ignored_stale + counted.conflicts, stats.ignored_stale + stats.conflicts
             if new != old + 1:
                 journal.broken("P1", watched.name, f"stood at {was}, heard {place}, and did not count it as old")
+        for name in ("gaps", "conflicts", "parse_errors", "schema_skews", "ignored_stale"):
+            if getattr(stats, name) > getattr(counted, name):
+                journal.reached[_COUNTED[name]] += 1
         refused = (stats.parse_errors + stats.schema_skews) - (counted.parse_errors + counted.schema_skews)
         if refused and now.status is Status.OK:
             journal.broken("P3", watched.name, f"refused {place}, and says OK")
@@ -134,6 +151,8 @@ class Judge:
     def changed(self, watched: Watched, change: Change[Any]) -> None:
         """A listener was told of a change."""
         journal, place, was = self._journal, _place(change.version), watched.shown
+        if watched not in self.watched:
+            journal.broken("P7", watched.name, f"calls its listener for {place}, and was closed")
         back = watched.unproven and change.cause == "answer"
         if was is not None and place <= was and not back:
             journal.broken("P1", watched.name, f"went from {was} to {place}")

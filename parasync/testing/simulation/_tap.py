@@ -41,6 +41,9 @@ class Onlooker(Protocol):
     def hears(self, who: str, key: str, envelope: Envelope[Any], deliver: Callable[[], None]) -> None:
         """An envelope has come; `deliver` hands it to the party."""
 
+    def interrupted(self, who: str, key: str) -> None:
+        """A party was told that envelopes may have been lost."""
+
 
 class Tap:
     """One party's transport.
@@ -129,6 +132,7 @@ class Tap:
             self._journal.reached["interruption"] += 1
             if interrupted is not None:
                 interrupted(reason)
+                self._onlooker.interrupted(self.who, key)
 
         return self.inner.subscribe(key, heard, None if interrupted is None else told)
 

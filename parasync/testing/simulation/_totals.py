@@ -19,6 +19,8 @@ FAULT_KINDS: Final = (
 RARE_STATES: Final = (
     *("a version was not sent since a newer one was there", "a write was retried", "an authority could not begin"),
     *("another life of the authority shown", "at rest with what cannot be read", "deletion shown", "interruption"),
+    *("an authority took another epoch", "lost history was noticed", "a write ended in FencedError"),
+    *("gap seen", "conflict seen", "value refused", "schema major refused", "old envelope dropped"),
     *("joined with a seed", "killed between store and publish", "seed replaced", "versions skipped"),
 )
 """What turns up only now and then, and must do so in many simulations."""

@@ -154,6 +154,8 @@ class World:
             await patron.aclose()
         for bus in reversed(self._buses):
             bus._end()
+        if left := self._wire.key_count():
+            self.journal.broken("P8", "everybody", f"left {left} keys with a subscription behind")
         if isinstance(self._wire, contextlib.AbstractAsyncContextManager):
             await self._wire.__aexit__(None, None, None)
         for fired in (*(bus.fired for bus in self._buses), *(disk.store.fired for disk in self.disks)):
