@@ -61,7 +61,8 @@ def report(course: Course) -> str:
     """
     found = course.violations[0]
     steps = [step for step in course.steps if step.at_s <= found.at_s]
-    epochs = {epoch: f"e{number}" for number, epoch in enumerate(dict.fromkeys(_EPOCH.findall(" ".join(map(str, steps)))), 1)}
+    found_epochs = dict.fromkeys(_EPOCH.findall(" ".join(step.text for step in steps)))
+    epochs = {epoch: f"e{number}" for number, epoch in enumerate(found_epochs, 1)}
     short = [attrs.evolve(step, text=_EPOCH.sub(lambda match: epochs[match[0]], step.text)) for step in steps]
     lines = [
         f"seed {course.seed} breaks a promise: {found}",
