@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from parasync.codec import _msgpack
 from parasync.protocol import Held, Replica
-from parasync.runtime import _desk, _group, _judging, _office, _readable, _sources
+from parasync.runtime import _desk, _group, _judging, _readable, _sources
 from parasync.runtime._desk import Desk
 from parasync.runtime._group import Group
 from parasync.runtime._hub import Hub
@@ -42,11 +42,6 @@ HANGS_AFTER_S: Final = 120.0
 
 PLANTED: Final = (
     Mutant(Held, "precedes", "what is older is dropped", "sequence > held and ", ""),
-    Mutant(
-        Replica, "live_received", "what a deposed authority publishes is dropped",
-        "epoch < self.current_epoch or ",
-        "",
-    ),
     Mutant(
         Replica, "live_received", "a higher epoch raises a need",
         'self.need_raised("another life of the authority was heard")',
@@ -84,18 +79,6 @@ PLANTED: Final = (
     ),
     Mutant(Replica, "answer_received", "an answer ends a failure", "self.failed = None", "pass"),
     Mutant(
-        Replica, "answer_received", "an absent object is a tombstone at the floor",
-        "floor.sequence, floor.epoch",
-        "0, 0",
-    ),
-    Mutant(
-        Replica, "_proves", "an answer that was overtaken proves",
-        "newest.version > answered.version and",
-        "False and",
-    ),
-    Mutant(Replica, "_proves", "'same' is compared", "return is_same(newest, answered)", "return True"),
-    Mutant(Replica, "_newest", "a refused version counts as known", "self.refused is not None and", "False and"),
-    Mutant(
         Replica, "_forget_refused_above", "an answer clears what its authority does not know",
         "self.refused = None",
         "pass",
@@ -108,8 +91,6 @@ PLANTED: Final = (
         "self.provisional = self.askable",
         "self.provisional = False",
     ),
-    Mutant(_office, "next_epoch", "an epoch is above the stored one", "stored >> EPOCH_BITS", "0"),
-    Mutant(_office, "next_epoch", "an epoch is above those that were heard", "heard >> EPOCH_BITS", "0"),
     Mutant(_memory, "next_version", "sequences go on", "sequence + 1", "1"),
     Mutant(
         _desk, "plan_answer", "what is higher than here was lost here",
@@ -117,14 +98,6 @@ PLANTED: Final = (
         "False or (",
     ),
     Mutant(_desk, "plan_answer", "what differs from here was lost here", "not is_same(position, mine)", "False"),
-    Mutant(
-        _desk, "plan_answer", "positions of this life above need another life",
-        "above_own and highest <= epoch",
-        "False",
-    ),
-    Mutant(_desk, "plan_answer", "an epoch above is a rival", "highest if highest > epoch else None", "None"),
-    Mutant(_desk, "is_same", "checksums tell contents apart", "(unknown or mine == theirs)", "True"),
-    Mutant(_readable, "status_of", "an old proof is no proof", "age_s > replica.stale_after_s", "False"),
     Mutant(_readable, "status_of", "a refusal is told", "replica.refused is not None", "False"),
     Mutant(
         _readable, "status_of", "an open need is told",
@@ -172,11 +145,6 @@ PLANTED: Final = (
         "math.inf",
     ),
     Mutant(Recovery, "_fail", "failures make pauses", "self._backoff.next_delay_s()", "0.0"),
-    Mutant(
-        Recovery, "_fail", "a failure is told",
-        'group.step(member, partial(failed, member, reason), None, "answer")',
-        "pass",
-    ),
     Mutant(Recovery, "_ask", "a failure does not end asking", "if ends_this_task(error):", "if True:"),
     Mutant(
         Recovery, "_ask", "an answer proves as of its ask",
@@ -197,38 +165,23 @@ PLANTED: Final = (
     ),
     Mutant(synced, "fresh", "a demand waits for its proof", "self._member.needs_closed >= number", "True"),
     Mutant(synced, "_at", "a demanded version is waited for", "held.version >= version", "True"),
-    Mutant(Office, "_probed", "who hears a higher authority steps down", "self.fence(probe.epoch)", "pass"),
     Mutant(
         Office, "_look", "who is fenced takes over when all are silent",
         "elif self._lossless or now_s - self._silent_since_s >= self._terms.takeover_after_s:",
         "elif False:",
     ),
-    Mutant(Office, "_look", "who sees another epoch in the store steps down", "self.fence(stored)", "pass"),
-    Mutant(Office, "check_epoch", "an answer is given by who holds the store", "self.fence(state.epoch)", "return"),
     Mutant(
         Office, "claim", "an epoch is claimed before it is served",
         "await self._store.claim(self._topic, epoch)",
         "pass",
     ),
     Mutant(Desk, "_answer", "lost history is repaired", "if found.needs_repair:", "if False:"),
-    Mutant(
-        Desk, "_reissue", "what is written anew is a new version",
-        "self.office.epoch, draft",
-        "self.office.epoch, draft, *()",
-    ),
-    Mutant(Pen, "_publish", "what overlaps hides nothing", "max(0, version.sequence - 1 - others)", "0"),
     Mutant(Pen, "write", "what is stored is published", "self._publish(value, draft, version)", "pass"),
-    Mutant(
-        _group, "prepare_reading", "an answer is read also below a seed",
-        "held is None or provisional or",
-        "held is None or",
-    ),
     Mutant(
         Fanout, "_add", "unsubscribing ends a subscription",
         "return lambda: self._end(sub)",
         "return lambda: None",
     ),
-    Mutant(Fanout, "deliver", "what handlers publish comes after", "if thread in turns:", "if False:"),
     Mutant(MemoryStore, "_claimed", "the store fences", "held is None or held.state.epoch != epoch", "held is None"),
     Mutant(
         _memory, "_check_expected", "an expected version is compared",
@@ -238,7 +191,6 @@ PLANTED: Final = (
     Mutant(MemoryStore, "_remembered", "a retry is recognised", "return done.version", "return None"),
     Mutant(_msgpack, "read_frame", "a frame is checked", "crc32(frame[:-4], _key_seed(key)) != crc", "False"),
     Mutant(Topic, "_upcast", "another major is refused", "if upcast is None:", "if major > 99:"),
-    Mutant(_readable, "status_of", "a closed replica is closed", "replica.closed", "False"),
 )
 
 

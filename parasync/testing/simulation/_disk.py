@@ -51,9 +51,11 @@ class Disk:
     def took(self, epoch: int, draft: Draft, version: Version) -> None:
         """A draft has become a version."""
         place = (version.epoch, version.sequence)
-        self.contents[draft.key] = place
+        before, self.contents[draft.key] = self.contents.get(draft.key, NOWHERE), place
         if self._replaying:
             return
+        if place <= before:
+            self.journal.broken("P1", self.name, f"took {draft.key} {version}, and had {before}")
         self.history[draft.key].append(Moment(self.journal.now_s(), place))
         written = self.journal.written[draft.key]
         content = self._content(draft)
