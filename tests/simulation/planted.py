@@ -182,7 +182,6 @@ PLANTED: Final = (
         "return lambda: self._end(sub)",
         "return lambda: None",
     ),
-    Mutant(MemoryStore, "_claimed", "the store fences", "held is None or held.state.epoch != epoch", "held is None"),
     Mutant(
         _memory, "_check_expected", "an expected version is compared",
         "exists if draft.expected == ABSENT else draft.expected != where",
