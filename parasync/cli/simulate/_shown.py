@@ -132,6 +132,8 @@ def show_story(story: Mapping[str, Any], console: Console) -> None:
         # Nothing is folded: a chart is as wide as the console, and Mermaid is for another program.
         broken = "BROKEN: " in line and not story["chart"].startswith("sequenceDiagram")
         _print(Text(line, style="bold red" if broken else ""), console)
+    for line in story["epochs"]:
+        click.echo(line)
 
 
 def show_verdict(verdict: str, good: bool, console: Console) -> None:
