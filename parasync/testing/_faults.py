@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -22,6 +22,7 @@ Fault: TypeAlias = Literal[
 """What a `FaultyTransport` can do to messages."""
 StoreFault: TypeAlias = Literal["before", "after", "slow", "hang", "foreign", "lose", "go_back", "claim"]
 """What a `FaultyStore` can do."""
+_KINDS: Final = frozenset((*get_args(Fault), *get_args(StoreFault)))
 
 STRUCK_MAX: Final = 100_000
 """How many strikes a faulty transport or store remembers; older ones are forgotten."""
@@ -35,6 +36,11 @@ Struck: TypeAlias = tuple[str, int, str]
 def _rate(_: object, attribute: attrs.Attribute[float], rate: object) -> None:
     if not isinstance(rate, int | float) or not 0 <= rate <= 1:
         raise UsageError(f"got {attribute.name}={rate!r}, expected a rate from 0 to 1")
+
+
+def _never() -> float:
+    """A field for a rate, which is 0 where nothing else is said."""
+    return attrs.field(default=0.0, validator=_rate)
 
 
 def _span(_: object, attribute: attrs.Attribute[Span], span: Any) -> None:
@@ -76,17 +82,17 @@ class Faults:
     """
 
     seed: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
-    drop: float = attrs.field(default=0.0, validator=_rate)
-    duplicate: float = attrs.field(default=0.0, validator=_rate)
-    reorder: float = attrs.field(default=0.0, validator=_rate)
-    delay: float = attrs.field(default=0.0, validator=_rate)
-    corrupt: float = attrs.field(default=0.0, validator=_rate)
-    truncate: float = attrs.field(default=0.0, validator=_rate)
-    poison: float = attrs.field(default=0.0, validator=_rate)
-    partition: float = attrs.field(default=0.0, validator=_rate)
-    disconnect: float = attrs.field(default=0.0, validator=_rate)
-    slow: float = attrs.field(default=0.0, validator=_rate)
-    hang: float = attrs.field(default=0.0, validator=_rate)
+    drop: float = _never()
+    duplicate: float = _never()
+    reorder: float = _never()
+    delay: float = _never()
+    corrupt: float = _never()
+    truncate: float = _never()
+    poison: float = _never()
+    partition: float = _never()
+    disconnect: float = _never()
+    slow: float = _never()
+    hang: float = _never()
     delay_s: Span = attrs.field(default=(0.001, 0.1), validator=_span)
     outage_s: Span = attrs.field(default=(0.1, 2.0), validator=_span)
     queue_max: int = attrs.field(default=16, validator=_count)
@@ -116,14 +122,14 @@ class StoreFaults:
     """
 
     seed: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
-    before: float = attrs.field(default=0.0, validator=_rate)
-    after: float = attrs.field(default=0.0, validator=_rate)
-    slow: float = attrs.field(default=0.0, validator=_rate)
-    hang: float = attrs.field(default=0.0, validator=_rate)
-    foreign: float = attrs.field(default=0.0, validator=_rate)
-    lose: float = attrs.field(default=0.0, validator=_rate)
-    go_back: float = attrs.field(default=0.0, validator=_rate)
-    claim: float = attrs.field(default=0.0, validator=_rate)
+    before: float = _never()
+    after: float = _never()
+    slow: float = _never()
+    hang: float = _never()
+    foreign: float = _never()
+    lose: float = _never()
+    go_back: float = _never()
+    claim: float = _never()
     slow_s: Span = attrs.field(default=(0.01, 0.5), validator=_span)
     hang_s: Span = attrs.field(default=(5.0, 60.0), validator=_span)
     only: frozenset[Struck] | None = None
@@ -168,14 +174,6 @@ class Fates:
             self._note((self._line, number, kind))
         # The details come from elsewhere, since it depends on the message how many of them are needed.
         return {kind: random.Random(f"{self._seed} {self._line} {kind} {number}") for kind in kinds}  # noqa: S311
-
-
-_KINDS: Final = frozenset(
-    {
-        *("drop", "duplicate", "reorder", "delay", "corrupt", "truncate", "poison", "partition", "disconnect", "slow", "hang"),
-        *("before", "after", "foreign", "lose", "go_back", "claim"),
-    }
-)
 
 
 class Strikes:

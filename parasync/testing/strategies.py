@@ -240,6 +240,4 @@ def _rates(kind: type[Faults | StoreFaults], rate_max: float) -> dict[str, st.Se
 
 def _with_body(topic: Topic[T], envelope: Envelope[T | None]) -> Envelope[Any]:
     body = None if envelope.kind is Kind.TOMBSTONE else topic.encode(envelope.value, _CODEC)  # type: ignore[arg-type]
-    return Envelope(
-        envelope.value, envelope.schema_version, envelope.sequence, envelope.epoch, envelope.after, envelope.kind, body=body
-    )
+    return attrs.evolve(envelope, body=body)
