@@ -53,7 +53,6 @@ PLANTED: Final = (
         "pass",
     ),
     Mutant(Replica, "live_received", "a contradiction is seen live", "contradicts(held, envelope, reading)", "False"),
-    Mutant(Replica, "live_received", "a refusal raises a need", 'self.need_raised("a version was refused")', "pass"),
     Mutant(
         Replica, "live_received", "a refusal leaves the value",
         "isinstance(reading, Unreadable)",
@@ -72,11 +71,6 @@ PLANTED: Final = (
         Replica, "_is_gap", "what was not sent is no gap",
         "envelope.sequence - 1 if envelope.after is None else envelope.after",
         "envelope.sequence - 1",
-    ),
-    Mutant(
-        Replica, "answer_received", "an answer of a deposed authority is dropped",
-        "epoch < self.current_epoch or ",
-        "",
     ),
     Mutant(
         Replica, "answer_received", "an answer ends only doubts before its ask",

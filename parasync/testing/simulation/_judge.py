@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from parasync.codec import MsgpackCodec
 from parasync.protocol import EncodedBody, Envelope, Kind, Status, Version
 from parasync.runtime._synced import synced
 from parasync.runtime._views import Change, Snapshot, Stats
@@ -41,7 +42,8 @@ class Watched:
         replica: the thing itself.
         seed: where the envelope stood that it was given at first, if any.
         shown: where it stood when it was last seen.
-        heard: the highest epoch that reached it live or that it showed.
+        heard: the highest epoch that surely reached it, live or by what it showed.
+        told: the highest epoch that may have reached it, by answers too.
         unproven: whether it may still go back to the first answer.
         raises: whether its listener raises.
         raised: how often that did.
@@ -54,6 +56,7 @@ class Watched:
     seed: Place | None = None
     shown: Place | None = None
     heard: int = 0
+    told: int = 0
     unproven: bool = False
     raises: bool = False
     raised: int = 0
@@ -72,6 +75,7 @@ class Judge:
         self._topology = topology
         self._journal = journal
         self._disks = disks
+        self._codec = MsgpackCodec()
         self._sent: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         self._published: defaultdict[str, Place] = defaultdict(lambda: NOWHERE)
         self.watched: dict[Watched, None] = {}
@@ -105,11 +109,17 @@ class Judge:
         author = journal.authors.get(envelope.epoch, "nobody")
         journal.step("message", author, who, f"{key} {envelope.version}")
         here = [watched for watched in self.watched if watched.reader == who and watched.key == key]
-        before = [(watched, watched.replica.snapshot(), watched.replica.stats) for watched in here]
+        before = [(watched, attrs.evolve(watched), watched.replica.snapshot(), watched.replica.stats) for watched in here]
         deliver()
-        for watched, snapshot, stats in before:
+        for watched, known, snapshot, stats in before:
             if watched in self.watched:
-                self._delivered(watched, envelope, snapshot, stats)
+                self._delivered(watched, known, envelope, snapshot, stats)
+
+    def answers(self, who: str, keys: Iterable[str], epoch: int) -> None:
+        """An answer has come to a process."""
+        for watched in self.watched:
+            if watched.reader == who and watched.key in keys:
+                watched.told = max(watched.told, epoch)
 
     def interrupted(self, who: str, key: str) -> None:
         """A process was told that envelopes may have been lost: none of its replicas is sure any more."""
@@ -117,15 +127,17 @@ class Judge:
             if watched.reader == who and watched.key == key and watched.replica.status is Status.OK:
                 self._journal.broken("P6", watched.name, "was told that envelopes may have been lost, and says OK")
 
-    def _delivered(self, watched: Watched, envelope: Envelope[Any], before: Snapshot[Any], counted: Stats) -> None:
+    def _delivered(
+        self, watched: Watched, known: Watched, envelope: Envelope[Any], before: Snapshot[Any], counted: Stats
+    ) -> None:
         journal, place = self._journal, _place(envelope.version)
         now, stats = watched.replica.snapshot(), watched.replica.stats
         was, stands = _where(before), _where(now)
         if stands not in (was, place):
             journal.broken("P1", watched.name, f"went from {was} to {stands} when it heard {place}")
-        known, watched.heard = watched.heard, max(watched.heard, envelope.epoch)
+        watched.heard = max(watched.heard, envelope.epoch)
         if stands == place != was:
-            follows = was is not None and was[0] == place[0] and was != NOWHERE and not watched.unproven
+            follows = was is not None and was[0] == place[0] and was != NOWHERE and not known.unproven
             lost = follows and was is not None and after(envelope) > was[1] and before.status is not Status.SKEW
             if lost and stats.gaps != counted.gaps + 1:
                 journal.broken("P4", watched.name, f"stood at {was}, heard {place} after {after(envelope)}, and counted no gap")
@@ -133,18 +145,30 @@ class Judge:
                 journal.broken("P4", watched.name, f"stood at {was}, heard {place} after {after(envelope)}, and counted a gap")
             if lost and self._topology.gap == "refetch" and now.status is Status.OK:
                 journal.broken("P6", watched.name, f"stood at {was}, heard {place} after {after(envelope)}, and says OK")
-            if was is not None and not watched.unproven and place[0] > known and now.status is Status.OK:
+            proven = was is not None and not known.unproven
+            if proven and place[0] < known.heard:
+                journal.broken("P1", watched.name, f"shows {place}, and has heard of epoch {known.heard}")
+            if proven and place[0] > max(known.heard, known.told) and now.status is Status.OK:
                 journal.broken("P6", watched.name, f"heard of epoch {place[0]} for the first time, and says OK")
-        elif was is not None and place <= was and not watched.unproven:
+        elif was is not None and place <= was and not known.unproven:
             old, new = counted.ignored_stale + counted.conflicts, stats.ignored_stale + stats.conflicts
             if new != old + 1:
                 journal.broken("P1", watched.name, f"stood at {was}, heard {place}, and did not count it as old")
+        if place == was and stats.conflicts == counted.conflicts and self._contradicts(before, envelope):
+            journal.broken("P2", watched.name, f"shows {was}, heard of another content of it, and counted no conflict")
         for name in ("gaps", "conflicts", "parse_errors", "schema_skews", "ignored_stale"):
             if getattr(stats, name) > getattr(counted, name):
                 journal.reached[_COUNTED[name]] += 1
         refused = (stats.parse_errors + stats.schema_skews) - (counted.parse_errors + counted.schema_skews)
         if refused and now.status is Status.OK:
             journal.broken("P3", watched.name, f"refused {place}, and says OK")
+
+    def _contradicts(self, shown: Snapshot[Any], envelope: Envelope[Any]) -> bool:
+        if shown.deleted or envelope.kind is Kind.TOMBSTONE:
+            return shown.deleted != (envelope.kind is Kind.TOMBSTONE)
+        if not isinstance(envelope.value, EncodedBody):
+            return False
+        return self._topology.topic.encode(shown.value, self._codec) != envelope.value
 
     # What replicas show
 

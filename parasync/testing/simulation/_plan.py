@@ -9,7 +9,7 @@ import attrs
 
 from parasync.testing._faults import Faults, StoreFaults
 from parasync.testing.simulation._course import Event
-from parasync.testing.simulation._scenario import FaultPlan, ProcessFaults, Topology, unreadable_box
+from parasync.testing.simulation._scenario import FaultPlan, ProcessFaults, Topology
 
 _RATES: Final = (0.0, 0.0, 0.01, 0.05, 0.2)
 """How often a kind of fault strikes, where the seed decides: often not at all, so that the others are seen alone."""
@@ -34,7 +34,6 @@ def drawn_topology(seed: int) -> Topology:
         monolith=monolith,
         conflates=not monolith and chance.random() < 0.3,
         gap="apply" if chance.random() < 0.15 else "refetch",
-        unreadable=None if monolith else unreadable_box,
         actions=_one_of(chance, (5, 15, 30, 60)),
     )
 
@@ -95,7 +94,7 @@ class _Drawing:
         chance, kind = self._chance, self._chance.random()
         if kind < 0.8:
             how = _one_of(chance, _HOW)
-            if kind < 0.06 and self._topology.unreadable is not None:
+            if kind < 0.06 and self._topology.unreadable is not None and not self._topology.monolith:
                 how = "unreadable"
             self.number += 1
             self.add("write", _index(chance), _index(chance), self.number, how)

@@ -81,8 +81,8 @@ class Topology:
         topic: what is read.
         writes: the topic as those who write declare it; None for the same.
         value: the n-th value that is written, n from 1; each must be another one.
-        unreadable: the n-th value that `topic` refuses and `writes` lets pass; None if there is no such thing. In a
-            monolith values are not parsed.
+        unreadable: the n-th value that `topic` refuses and `writes` lets pass; None if there is no such thing. Not
+            used in a monolith, where values are not parsed.
         services: programs of yours, each a process with a connection of its own.
         transport: makes the bus below the faults; it must work without a socket.
         store: makes an empty store.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
@@ -40,6 +40,9 @@ class Onlooker(Protocol):
 
     def hears(self, who: str, key: str, envelope: Envelope[Any], deliver: Callable[[], None]) -> None:
         """An envelope has come; `deliver` hands it to the party."""
+
+    def answers(self, who: str, keys: Iterable[str], epoch: int) -> None:
+        """An answer has come from an authority of this epoch."""
 
     def interrupted(self, who: str, key: str) -> None:
         """A party was told that envelopes may have been lost."""
@@ -185,6 +188,7 @@ class Tap:
             self.asking -= 1
         if isinstance(response, Answer) and isinstance(request, Ask):
             told = ", ".join(map(_told, request.keys, response.outcomes))
+            self._onlooker.answers(self.who, request.keys, response.epoch)
             author = self._journal.authors.get(response.epoch, "nobody")
             self._journal.step("message", author, self.who, f"answers {told}")
         return response
