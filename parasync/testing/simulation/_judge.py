@@ -9,13 +9,13 @@ from typing import Any, Final
 import attrs
 
 from parasync.codec import MsgpackCodec
-from parasync.protocol import EncodedBody, Envelope, Kind, Status, Version
-from parasync.runtime._synced import synced
+from parasync.protocol import EncodedBody, Envelope, Kind, Status
 from parasync.runtime._views import Change, Snapshot, Stats
 from parasync.testing.simulation._disk import Disk
 from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Place
 from parasync.testing.simulation._scenario import Topology
 from parasync.testing.simulation._tap import after
+from parasync.testing.simulation._watched import Watched, place_of, where
 
 ASKS_PER_S_MAX: Final = 40
 """How often one process may ask in any second of a simulation: more is a storm."""
@@ -29,37 +29,6 @@ _COUNTED: Final = {
 """What each counter of a replica is called among the rare states."""
 _SLACK_S: Final = 1e-6
 """What sums of floating point seconds may be wrong by."""
-
-
-@attrs.define(eq=False)
-class Watched:
-    """One replica, and what was seen of it.
-
-    Args:
-        name: for people.
-        reader: the process that it lives in.
-        key: its object.
-        replica: the thing itself.
-        seed: where the envelope stood that it was given at first, if any.
-        shown: where it stood when it was last seen.
-        heard: the highest epoch that surely reached it, live or by what it showed.
-        told: the highest epoch that may have reached it, by answers too.
-        unproven: whether it may still go back to the first answer.
-        raises: whether its listener raises.
-        raised: how often that did.
-    """
-
-    name: str
-    reader: str
-    key: str
-    replica: synced[Any]
-    seed: Place | None = None
-    shown: Place | None = None
-    heard: int = 0
-    told: int = 0
-    unproven: bool = False
-    raises: bool = False
-    raised: int = 0
 
 
 class Judge:
@@ -88,7 +57,7 @@ class Judge:
 
     def publishes(self, who: str, key: str, envelope: Envelope[Any]) -> None:
         """An authority is about to publish: only what is stored, and without hiding what it has sent before."""
-        place, journal = _place(envelope.version), self._journal
+        place, journal = place_of(envelope.version), self._journal
         content = journal.written[key].get(place)
         told = self._content(key, place, envelope)
         if content is None or told != content:
@@ -130,9 +99,9 @@ class Judge:
     def _delivered(
         self, watched: Watched, known: Watched, envelope: Envelope[Any], before: Snapshot[Any], counted: Stats
     ) -> None:
-        journal, place = self._journal, _place(envelope.version)
+        journal, place = self._journal, place_of(envelope.version)
         now, stats = watched.replica.snapshot(), watched.replica.stats
-        was, stands = _where(before), _where(now)
+        was, stands = where(before), where(now)
         if stands not in (was, place):
             journal.broken("P1", watched.name, f"went from {was} to {stands} when it heard {place}")
         watched.heard = max(watched.heard, envelope.epoch)
@@ -174,20 +143,14 @@ class Judge:
 
     def changed(self, watched: Watched, change: Change[Any]) -> None:
         """A listener was told of a change."""
-        journal, place, was = self._journal, _place(change.version), watched.shown
+        journal, place, was = self._journal, place_of(change.version), watched.shown
         if watched not in self.watched:
             journal.broken("P7", watched.name, f"calls its listener for {place}, and was closed")
         back = watched.unproven and change.cause == "answer"
         if was is not None and place <= was and not back:
             journal.broken("P1", watched.name, f"went from {was} to {place}")
-        if was is not None and place > was and not watched.unproven and (was[0] == place[0] or was == NOWHERE):
-            expected: int | None = place[1] - was[1] - 1 if was[0] == place[0] else change.skipped
-            if change.skipped != expected:
-                journal.broken("P4", watched.name, f"skipped {expected} versions to {place}, and says {change.skipped}")
-            if expected:
-                journal.reached["versions skipped"] += 1
-        elif was is not None and place > was and not watched.unproven and change.skipped is not None:
-            journal.broken("P4", watched.name, f"went from {was} to {place}, and says that it skipped {change.skipped}")
+        if was is not None and place > was and not watched.unproven:
+            self._skipped(watched, was, place, change.skipped)
         if was is not None and was[0] != place[0] and was != NOWHERE:
             journal.reached["another life of the authority shown"] += 1
         if back:
@@ -199,10 +162,29 @@ class Judge:
         self._true(watched, place, change.new, deleted=change.deleted)
         journal.note(watched.name, f"shows {watched.key} {change.version}, {change.cause}")
 
+    def followed(self, watched: Watched, change: Change[Any]) -> None:
+        """One who follows the changes was told of one."""
+        place, was = place_of(change.version), watched.followed
+        if was is not None and place <= was:
+            self._journal.broken("P1", watched.name, f"told one who follows of {was} and then of {place}")
+        elif was is not None:
+            self._skipped(watched, was, place, change.skipped)
+        watched.followed = place
+        self._true(watched, place, change.new, deleted=change.deleted)
+
+    def _skipped(self, watched: Watched, was: Place, place: Place, skipped: int | None) -> None:
+        """What was said of the versions between."""
+        journal = self._journal
+        between = place[1] - was[1] - 1
+        if skipped != between if was[0] == place[0] else was != NOWHERE and skipped is not None:
+            journal.broken("P4", watched.name, f"went from {was} to {place}, and says that it skipped {skipped}")
+        if skipped:
+            journal.reached["versions skipped"] += 1
+
     def look(self, watched: Watched) -> None:
         """Somebody reads a replica."""
         journal, snapshot = self._journal, watched.replica.snapshot()
-        place = _where(snapshot)
+        place = where(snapshot)
         if watched.shown is not None and not watched.unproven and (place is None or place < watched.shown):
             journal.broken("P1", watched.name, f"shows {place}, and showed {watched.shown}")
         if place is not None and place != watched.seed:
@@ -223,10 +205,10 @@ class Judge:
         if snapshot.age_s > self._journal.now_s() - since_s + _SLACK_S:
             wanted = f"one since {since_s} was demanded"
             self._journal.broken("P6", watched.name, f"has a proof of {snapshot.age_s} s ago where {wanted}")
-        self._reached_since(watched, _where(snapshot) or NOWHERE, since_s)
+        self._reached_since(watched, where(snapshot) or NOWHERE, since_s)
 
     def _surely_current(self, watched: Watched, snapshot: Snapshot[Any], since_s: float) -> None:
-        place = _where(snapshot) or NOWHERE
+        place = where(snapshot) or NOWHERE
         if not 0 <= snapshot.age_s <= self._stale_after_s():
             self._journal.broken("P6", watched.name, f"says OK with a proof of {snapshot.age_s} s ago")
         self._reached_since(watched, place, since_s)
@@ -275,12 +257,14 @@ class Judge:
             place = truth.contents.get(watched.key, NOWHERE)
             content = self._journal.written[watched.key].get(place, GONE)
             snapshot = watched.replica.snapshot()
-            stands, status = _where(snapshot), snapshot.status
+            stands, status = where(snapshot), snapshot.status
             if not content.readable:
                 good = status is Status.SKEW if snapshot.version is not None else status is not Status.OK
                 self._journal.reached["at rest with what cannot be read"] += 1
             else:
                 good = stands == place and status is Status.OK
+            if watched.follows and watched.followed != stands and stands not in (None, NOWHERE):
+                self._journal.broken("P5", watched.name, f"stands at {stands}, told one who follows of {watched.followed}")
             if not good:
                 says = f"stands at {stands} and says {status.name}: {watched.replica.reason}"
                 self._journal.broken("P5", watched.name, f"{says}; {watched.key} is at {place}, {content}")
@@ -296,14 +280,6 @@ class Judge:
     def _stale_after_s(self) -> float:
         pace = self._topology.pace
         return 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s
-
-
-def _place(version: Version) -> Place:
-    return (version.epoch, version.sequence)
-
-
-def _where(snapshot: Snapshot[Any]) -> Place | None:
-    return None if snapshot.version is None else _place(snapshot.version)
 
 
 def _shown(content: Content) -> str:

@@ -18,7 +18,9 @@ from parasync.testing.simulation._scenario import FaultPlan, Topology
 from parasync.testing.simulation._world import World
 
 LOOK_S: Final = 0.5
-"""How often everybody's replicas are read, in seconds."""
+"""How often everybody's replicas are read while faults strike, in seconds."""
+LOOK_AT_REST_S: Final = 2.0
+"""How often they are read afterwards."""
 LAST_NUMBER: Final = 2_000_000
 """The numbers of the values that are written when faults have ended begin above this."""
 
@@ -109,7 +111,7 @@ class _Simulation:
     async def _look(self, world: World) -> None:
         while True:
             world.look()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S if self.clock() < self._topology.safety_s else LOOK_AT_REST_S)
 
     async def _faults_strike(self, world: World) -> None:
         for event in self._events:
@@ -119,15 +121,14 @@ class _Simulation:
         await self._until(self._topology.safety_s)
 
     async def _all_is_well(self, world: World) -> None:
-        bound_s = converges_within_s(self._topology)
-        await asyncio.sleep(bound_s)
+        await asyncio.sleep(converges_within_s(self._topology))
         truth = world.truth()
         if truth is None:
             return
         world.judge.at_rest(truth)
         if not self.journal.violations:
             world.write_all(LAST_NUMBER)
-            await asyncio.sleep(bound_s)
+            await asyncio.sleep(asks_within_s(self._topology))
             world.judge.at_rest(truth)
 
     async def _until(self, at_s: float) -> None:
@@ -149,9 +150,15 @@ def converges_within_s(topology: Topology) -> float:
     An authority that was fenced takes over after a silence, which it notices at a probe; what was under way then may fail
     once, its asker pauses, and asks again; without a reason to, it asks at the next reconciling.
     """
-    pace, terms = topology.pace, topology.terms
+    terms = topology.terms
     takeover_s = terms.takeover_after_s + 4 * (1.25 * terms.probe_interval_s + terms.probe_timeout_s)
-    return takeover_s + pace.reconcile_interval_s + 2 * (pace.ask_timeout_s + pace.backoff_max_s)
+    return takeover_s + asks_within_s(topology)
+
+
+def asks_within_s(topology: Topology) -> float:
+    """How long it may take, where all is well, until every replica has asked with success, in seconds."""
+    pace = topology.pace
+    return pace.reconcile_interval_s + 2 * (pace.ask_timeout_s + pace.backoff_max_s)
 
 
 @contextlib.contextmanager

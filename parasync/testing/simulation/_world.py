@@ -16,7 +16,8 @@ from parasync.testing.simulation._course import Event, Strike
 from parasync.testing.simulation._disk import Disk
 from parasync.testing.simulation._journal import NOWHERE, Journal
 from parasync.testing.simulation._judge import Judge
-from parasync.testing.simulation._parties import Patron, Reader, other_major
+from parasync.testing.simulation._patron import Patron, other_major
+from parasync.testing.simulation._reader import Reader
 from parasync.testing.simulation._scenario import FaultPlan, Topology
 from parasync.testing.simulation._tap import Tap
 

@@ -1,23 +1,20 @@
-"""Those who take part: processes with an authority, and processes that read."""
+"""A process with an authority, across its lives."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import attrs
 
 from parasync.errors import FencedError, ParasyncError, StoreError, TransportError
-from parasync.protocol import Envelope, SchemaVersion, Version
+from parasync.protocol import Version
 from parasync.runtime._authority import authority
 from parasync.runtime._office import Terms
-from parasync.runtime._synced import synced
-from parasync.runtime._views import Change
 from parasync.testing.simulation._disk import NUMBER, Access, Disk
 from parasync.testing.simulation._journal import Journal
-from parasync.testing.simulation._judge import Judge, Watched
 from parasync.testing.simulation._scenario import Topology
 from parasync.testing.simulation._tap import Tap
 from parasync.topic import Topic
@@ -218,114 +215,6 @@ class Patron:
                 self._journal.broken("P7", self.name, f"ended with {error!r}")
 
 
-class Reader:
-    """A process that reads.
-
-    Args:
-        name: for people.
-        topology: who takes part.
-        tap: its connection.
-        judge: is told what its replicas show.
-        journal: is told what it does.
-    """
-
-    def __init__(self, name: str, topology: Topology, tap: Tap, judge: Judge, journal: Journal) -> None:
-        self.name = name
-        self.tap = tap
-        self.replicas: list[Watched] = []
-        self._topology = topology
-        self._judge = judge
-        self._journal = journal
-        self._opened = 0
-        self._waits: dict[asyncio.Task[None], None] = {}
-
-    def join(self, key: str, seed: Envelope[Any] | None = None) -> None:
-        """Open one more replica."""
-        self._opened += 1
-        ident = key.partition(":")[2]
-        replica = synced(self._topology.topic[ident], self.tap, seed=seed, gap=self._topology.gap, pace=self._topology.pace)
-        place = None if seed is None else (seed.epoch, seed.sequence)
-        name = f"{self.name}#{self._opened}"
-        watched = Watched(name, self.name, key, replica, place, place, unproven=seed is not None)
-        replica.subscribe(lambda change: self._changed(watched, change))
-        self._judge.watched[watched] = None
-        self.replicas.append(watched)
-        self._journal.note(self.name, f"opens {name} of {key}" + (f" with the seed {seed.version}" if seed is not None else ""))
-
-    def _changed(self, watched: Watched, change: Change[Any]) -> None:
-        self._judge.changed(watched, change)
-        if watched.raises:
-            watched.raised += 1
-            raise _BadListenerError
-
-    def leave(self, index: int) -> None:
-        """Close a replica."""
-        if self.replicas:
-            watched = self.replicas.pop(index % len(self.replicas))
-            self._judge.watched.pop(watched)
-            watched.replica.close()
-            self._journal.note(self.name, f"closes {watched.name}")
-
-    def spoil(self, index: int) -> None:
-        """Let a listener raise from now on."""
-        if self.replicas:
-            watched = self.replicas[index % len(self.replicas)]
-            watched.raises = True
-            self._journal.fault(watched.name, "raise", "has a listener that raises")
-
-    def demand(self, index: int, how: str, version: Version | None, patience_s: float | None) -> None:
-        """Wait for something of a replica: `fresh`, `ready`, `idle` or `at_least`; give up after so many seconds."""
-        if self.replicas:
-            watched = self.replicas[index % len(self.replicas)]
-            task = asyncio.create_task(self._demanded(watched, how, version), name=f"{watched.name} waits")
-            self._waits[task] = None
-            task.add_done_callback(lambda _: self._waits.pop(task, None))
-            if patience_s is not None:
-                asyncio.get_running_loop().call_later(patience_s, self._cancel, task)
-
-    def _cancel(self, task: asyncio.Task[None]) -> None:
-        if task.cancel():
-            self._journal.fault(self.name, "cancel", "gives up on a wait")
-
-    async def _demanded(self, watched: Watched, how: str, version: Version | None) -> None:
-        replica, since_s = watched.replica, self._journal.now_s()
-        waits: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
-            "fresh": replica.fresh,
-            "ready": replica.ready,
-            "idle": replica.when_idle,
-            "at_least": lambda: replica.at_least(version or Version(0, 1)),
-        }
-        try:
-            await waits[how]()
-        except ParasyncError as error:
-            self._journal.reached[f"{how} ended in {type(error).__name__}"] += 1
-            return
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is the finding
-            self._journal.broken("P7", watched.name, f"raised {error!r} at one who waited for {how}")
-            return
-        self._journal.reached[f"{how} returned"] += 1
-        if how == "fresh":
-            self._judge.proven(watched, since_s)
-        if how == "at_least" and version is not None and (replica.version is None or replica.version < version):
-            self._journal.broken("P6", watched.name, f"returned from at_least({version}) at {replica.version}")
-
-    async def aclose(self) -> None:
-        """Close everything."""
-        for task in tuple(self._waits):
-            task.cancel()
-        if self._waits:
-            await asyncio.wait(tuple(self._waits))
-        while self.replicas:
-            watched = self.replicas.pop()
-            self._judge.watched.pop(watched)
-            await watched.replica.aclose()
-
-
-class _BadListenerError(Exception):
-    """What a bad listener raises."""
-
-
 def other_major(topic: Topic[Any]) -> int:
     """A schema major that readers of this topic cannot read."""
-    schema: SchemaVersion = topic.schema
-    return schema.major + 1
+    return int(topic.schema.major) + 1
