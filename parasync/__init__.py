@@ -13,6 +13,7 @@ from parasync.protocol import ABSENT, Envelope, Kind, SchemaVersion, Status, Ver
 from parasync.runtime._authority import authority
 from parasync.runtime._cell import Cell
 from parasync.runtime._office import Terms
+from parasync.runtime._recorder import Recorder
 from parasync.runtime._recovery import Pace
 from parasync.runtime._stream import CHANGES_MAX
 from parasync.runtime._synced import synced
@@ -39,6 +40,7 @@ __all__ = [
     "MsgpackCodec",
     "Pace",
     "ParasyncError",
+    "Recorder",
     "Ref",
     "ReplicaMeta",
     "SchemaVersion",

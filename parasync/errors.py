@@ -91,6 +91,14 @@ class ConformanceError(UsageError, AssertionError):
         self.expected = expected
 
 
+class RecordingError(UsageError, ValueError):
+    """A file is no recording, or is damaged; `position` is the byte at which that was found."""
+
+    def __init__(self, message: str, position: int = 0) -> None:
+        super().__init__(message)
+        self.position = position
+
+
 class SimulationError(UsageError):
     """A program cannot run in virtual time, as `parasync.testing.run` runs it; `tasks` says where each waits or stands."""
 

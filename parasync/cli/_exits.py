@@ -15,9 +15,11 @@ class Exit(enum.IntEnum):
     OK = 0
     """It did what it was told; `serve` and `watch` were ended by Ctrl-C or SIGTERM."""
     ABSENT = 1
-    """There is no such object, or it was deleted. `demo`, `simulate`: a promise was broken."""
+    """There is no such object, or it was deleted. `demo`, `simulate`: a promise was broken. `replay`: a step differs from what
+    was recorded, or `--find` found nothing."""
     USAGE = 2
-    """The command cannot work as written: an unknown option, an illegal key, a value that is not JSON, a missing package."""
+    """The command cannot work as written: an unknown option, an illegal key, a value that is not JSON, a missing package,
+    a recording that is none or is damaged."""
     CONFLICT = 3
     """The object is not at the expected version; nothing was written."""
     UNANSWERED = 4

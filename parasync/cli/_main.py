@@ -27,6 +27,7 @@ _MODULES: Final = {
     "delete": "parasync.cli._objects",
     "ls": "parasync.cli._ls",
     "simulate": "parasync.cli.simulate",
+    "replay": "parasync.cli._replay",
 }
 """Where each command is, in the order in which a newcomer needs them."""
 

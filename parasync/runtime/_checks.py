@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, meta_fits
 from parasync.errors import EncodeError, UsageError
-from parasync.protocol import Version
+from parasync.protocol import Envelope, Version
 from parasync.transports._wire import IDEMPOTENCY_CHARS_MAX
 
 
@@ -20,6 +20,22 @@ def check_kind(name: str, value: object, kind: type, example: str) -> None:
     """
     if value is not None and not isinstance(value, kind):
         raise UsageError(f"got a {type(value).__name__} as {name}, expected one such as {example}")
+
+
+def check_replica(seed: object, refetch: object, cell: object, gap: object) -> None:
+    """Raise unless a replica can be made with these.
+
+    Raises:
+        UsageError: the seed is no envelope, `refetch` no function, `cell` no cell, or `gap` no policy.
+    """
+    if gap not in ("refetch", "apply"):
+        raise UsageError(f"got gap={gap!r}, expected 'refetch' or 'apply'")
+    if seed is not None and not isinstance(seed, Envelope):
+        raise UsageError(f"got a {type(seed).__name__} as seed, expected an Envelope")
+    if refetch is not None and not callable(refetch):
+        raise UsageError(f"got a {type(refetch).__name__} as refetch, expected a function that returns the newest envelope")
+    if cell is not None and not (callable(getattr(cell, "get", None)) and callable(getattr(cell, "set", None))):
+        raise UsageError(f"got a {type(cell).__name__} as cell, expected an object with get, peek and set")
 
 
 def check_conditions(expected: Version | None, idempotency_key: str | None) -> None:

@@ -19,6 +19,8 @@ from parasync.runtime._cell import Cell
 from parasync.runtime._group import Group
 from parasync.runtime._hub import Ear, Hub, SourceKey, join
 from parasync.runtime._member import Listener, Member, report
+from parasync.runtime._recorded import Recorded
+from parasync.runtime._recorder import Recorder
 from parasync.runtime._recovery import Pace, Recovery
 from parasync.runtime._sources import Refetch, RefetchSource, Source, TopicSource, check_envelope
 from parasync.topic import Ref
@@ -41,6 +43,7 @@ class Seat(Generic[T]):
         cell: Cell[T] | None,
         gap: GapPolicy,
         stale_after_s: float,
+        recorder: Recorder | None,
     ) -> None:
         self.loop = _loop_for(transport)
         asks = isinstance(transport, AskTransport) and transport.capabilities.ask
@@ -50,8 +53,11 @@ class Seat(Generic[T]):
         self.transport = transport
         self.pace = pace
         self.cell = cell
+        make: Callable[..., Member[T]] = Member
+        if recorder is not None:
+            make = partial(Recorded, recorder.writer.tape(ref.topic.version, transport.codec, pace.clock))
         lossless = transport.capabilities.lossless
-        self.member: Member[T] = Member(
+        self.member: Member[T] = make(
             ref.key,
             ref.topic.reader(transport.codec),
             pace.backoff(),

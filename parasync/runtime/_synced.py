@@ -20,8 +20,9 @@ from parasync.errors import (
 )
 from parasync.protocol import Envelope, GapPolicy, Held, Kind, Version
 from parasync.runtime._cell import Cell
-from parasync.runtime._checks import check_kind, check_wait
+from parasync.runtime._checks import check_kind, check_replica, check_wait
 from parasync.runtime._readable import Readable
+from parasync.runtime._recorder import Recorder
 from parasync.runtime._recovery import Pace
 from parasync.runtime._seat import Seat
 from parasync.runtime._sources import Refetch
@@ -53,6 +54,7 @@ class synced(Readable[T]):
         pace: how often to ask and how long to wait; replicas of one topic share their asks if they have the same pace.
         stale_after_s: the age of a proof in seconds beyond which the status is `STALE`; by default 1.5 reconcile intervals and
             one ask.
+        recorder: records what the replica takes in, for `parasync replay`.
 
     Raises:
         UsageError: `transport` is no transport; made in another loop than its own, or with options that contradict each other.
@@ -72,25 +74,22 @@ class synced(Readable[T]):
         gap: GapPolicy = "refetch",
         pace: Pace | None = None,
         stale_after_s: float | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         if not isinstance(ref, Ref):
             raise UsageError(f'got a {type(ref).__name__}, expected a Ref such as USERS["123"]')
         check_transport(transport)
-        if gap not in ("refetch", "apply"):
-            raise UsageError(f"got gap={gap!r}, expected 'refetch' or 'apply'")
-        if seed is not None and not isinstance(seed, Envelope):
-            raise UsageError(f"got a {type(seed).__name__} as seed, expected an Envelope")
-        if refetch is not None and not callable(refetch):
-            raise UsageError(f"got a {type(refetch).__name__} as refetch, expected a function that returns the newest envelope")
-        if cell is not None and not (callable(getattr(cell, "get", None)) and callable(getattr(cell, "set", None))):
-            raise UsageError(f"got a {type(cell).__name__} as cell, expected an object with get, peek and set")
+        check_replica(seed, refetch, cell, gap)
         check_kind("pace", pace, Pace, "Pace(ask_timeout_s=2.0)")
+        check_kind("recorder", recorder, Recorder, 'Recorder("ada.rec")')
         pace = pace or Pace()
         if stale_after_s is None:
             stale_after_s = 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s
         elif not isinstance(stale_after_s, int | float) or not stale_after_s > 0:
             raise UsageError(f"got stale_after_s={stale_after_s!r}, expected a number of seconds above 0")
-        seat = Seat(ref, transport, pace, seed=seed, refetch=refetch, cell=cell, gap=gap, stale_after_s=stale_after_s)
+        seat = Seat(
+            ref, transport, pace, seed=seed, refetch=refetch, cell=cell, gap=gap, stale_after_s=stale_after_s, recorder=recorder
+        )
         super().__init__(ref, seat)
 
     # Changes

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -150,3 +155,65 @@ class Running:
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+class Terminal:
+    """A command on a terminal of its own; keeps everything that it draws."""
+
+    def __init__(self, shell: Shell, *arguments: str, kind: str) -> None:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
+        variables = {name: text for name, text in shell.environment.items() if name not in ("COLUMNS", "NO_COLOR")}
+        self.process = subprocess.Popen(
+            command(*arguments), cwd=shell.folder, env=variables | {"TERM": kind}, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        self._ours = ours
+        self._drawn = ""
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := os.read(self._ours, 65_536):
+                with self._more:
+                    self._drawn += data.decode(errors="replace")
+                    self._more.notify_all()
+
+    @property
+    def text(self) -> str:
+        """What was drawn, without colours and movements."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._drawn)
+
+    def wait_for(self, pattern: str) -> None:
+        """Wait until something has been drawn since this was asked last."""
+        with self._more:
+            assert self._more.wait_for(lambda: re.search(pattern, self.text), DEADLINE_S), self.text
+            self._drawn = ""
+
+    def press(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def end(self, keys: str = "\x03") -> int:
+        """Press Ctrl-C, or something else, and wait for the end; returns the exit code."""
+        self.press(keys)
+        code = self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        return code
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        os.close(self._ours)
+
+
+@contextmanager
+def terminal(shell: Shell, *arguments: str, kind: str = "xterm") -> Iterator[Terminal]:
+    """A command on a terminal; it is killed at the end, if it has not ended."""
+    opened = Terminal(shell, *arguments, kind=kind)
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import pty
-import re
-import struct
 import subprocess
-import termios
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from parasync.transports._nats_process import NatsServer
-from tests.cli.kit import DEADLINE_S, Running, Shell, command
+from tests.cli.kit import DEADLINE_S, Running, Shell, command, terminal
 
 pytestmark = [pytest.mark.nats, pytest.mark.processes]
 
@@ -117,63 +109,6 @@ def test_it_ends_when_nobody_reads_though_nothing_changes(bus_shell: Shell, conf
         process.stdout.close()
         assert process.wait(DEADLINE_S) == 141
         assert serving.end() == 0
-
-
-class Terminal:
-    """A command on a terminal of its own; keeps everything that it draws."""
-
-    def __init__(self, shell: Shell, *arguments: str, kind: str) -> None:
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
-        variables = {name: text for name, text in shell.environment.items() if name not in ("COLUMNS", "NO_COLOR")}
-        self.process = subprocess.Popen(
-            command(*arguments), cwd=shell.folder, env=variables | {"TERM": kind}, stdin=theirs, stdout=theirs, stderr=theirs
-        )
-        os.close(theirs)
-        self._ours = ours
-        self._drawn = ""
-        self._more = threading.Condition()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):
-            while data := os.read(self._ours, 65_536):
-                with self._more:
-                    self._drawn += data.decode(errors="replace")
-                    self._more.notify_all()
-
-    @property
-    def text(self) -> str:
-        """What was drawn, without colours and movements."""
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._drawn)
-
-    def wait_for(self, pattern: str) -> None:
-        """Wait until something has been drawn since this was asked last."""
-        with self._more:
-            assert self._more.wait_for(lambda: re.search(pattern, self.text), DEADLINE_S), self.text
-            self._drawn = ""
-
-    def end(self) -> int:
-        os.write(self._ours, b"\x03")
-        code = self.process.wait(DEADLINE_S)
-        self._reader.join(DEADLINE_S)
-        return code
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait(DEADLINE_S)
-        self._reader.join(DEADLINE_S)
-        os.close(self._ours)
-
-
-@contextlib.contextmanager
-def terminal(shell: Shell, *arguments: str, kind: str = "xterm") -> Iterator[Terminal]:
-    opened = Terminal(shell, *arguments, kind=kind)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def test_on_a_terminal_it_draws_a_table(bus_shell: Shell, conf: Path) -> None:

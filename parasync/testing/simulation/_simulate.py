@@ -129,6 +129,7 @@ class _Simulation:
         if not self.journal.violations:
             world.write_all(LAST_NUMBER)
             await asyncio.sleep(asks_within_s(self._topology))
+            world.all_written(truth, LAST_NUMBER)
             world.judge.at_rest(truth)
 
     async def _until(self, at_s: float) -> None:

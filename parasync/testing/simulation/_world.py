@@ -112,13 +112,14 @@ class World:
                 break
 
     def heal(self) -> None:
-        """No fault strikes any more, and whoever is dead comes back."""
+        """No fault strikes any more, and whoever is dead comes back; with an odd seed only if nobody else is there."""
         self._calm = True
         for bus in self._buses:
             bus.heal()
         for disk in self.disks:
             disk.store.heal()
-        for patron in self.patrons:
+        alive = [patron for patron in self.patrons if patron.alive]
+        for patron in (alive or self.patrons[:1]) if self._seed % 2 else self.patrons:
             patron.heal()
 
     def truth(self) -> Disk | None:
@@ -142,6 +143,14 @@ class World:
                     number += 1
                     patron.put(key, number, "put")
         return number
+
+    def all_written(self, truth: Disk, above: int) -> None:
+        """What was written when all was well must be there."""
+        for key in self.keys:
+            place = truth.contents.get(key, NOWHERE)
+            content = self.journal.written[key].get(place)
+            if content is None or content.number <= above:
+                self.journal.broken("P9", truth.name, f"has {key} at {place}, {content}, expected what was written last")
 
     async def end(self) -> None:
         """Everybody leaves."""
