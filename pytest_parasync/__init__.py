@@ -88,8 +88,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption(_SEED) == "random":
         import secrets
 
-        # In the option itself, so that processes of pytest-xdist get the same.
-        config.option.parasync_seed = secrets.randbelow(RANDOM_SEEDS)
+        drawn = getattr(config, "workerinput", {}).get(_SEED)
+        config.option.parasync_seed = secrets.randbelow(RANDOM_SEEDS) if drawn is None else drawn
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let each process of pytest-xdist try the seed that was drawn, and none of its own."""
+    node.workerinput[_SEED] = node.config.getoption(_SEED)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import importlib.metadata
 import inspect
 import io
 import json
@@ -247,7 +248,13 @@ def environment(exported: Mapping[str, str]) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("PYTEST", "COV_", "PARASYNC"))}
     kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": WARNINGS, "NO_COLOR": "1", "COLUMNS": "120"}
-    return kept | ours | exported
+    return kept | ours | plugin() | exported
+
+
+def plugin() -> dict[str, str]:
+    """What lets pytest find our plugin where the package is used without having been installed."""
+    found = importlib.metadata.entry_points(group="pytest11")
+    return {} if "pytest_parasync" in found.names else {"PYTEST_PLUGINS": "pytest_parasync"}
 
 
 def program_of(folder: Path) -> Path:

@@ -77,7 +77,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     source = {
         str(path.relative_to(ROOT))
-        for path in (ROOT / "parasync").rglob("*")
+        for package in ("parasync", "pytest_parasync")
+        for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert names == source
@@ -95,13 +96,14 @@ def test_the_metadata_is_what_the_project_file_says(built: Built) -> None:
     required = {text for text in metadata.get_all("Requires-Dist") or () if "extra ==" not in text}
     assert {text.split("[")[0].split(">")[0] for text in required} == {"attrs", "cattrs", "msgpack", "nats-py"}
     assert "parasync = parasync.cli:main" in texts["entry_points.txt"]
+    assert "[pytest11]\npytest_parasync = pytest_parasync" in texts["entry_points.txt"]
     assert "licenses/LICENSE" in texts
 
 
 def test_the_source_distribution_brings_its_tests_and_docs(built: Built) -> None:
     with tarfile.open(built.sdist) as sdist:
         tops = {name.split("/")[1] for name in sdist.getnames() if name.count("/") >= 1}
-    assert {"parasync", "tests", "docs", "benchmarks", "README.md", "LICENSE", "pyproject.toml"} <= tops
+    assert {"parasync", "pytest_parasync", "tests", "docs", "benchmarks", "README.md", "LICENSE", "pyproject.toml"} <= tops
     assert not tops & {".git", ".venv", "build", "dist", "site"}
 
 
@@ -129,6 +131,15 @@ def test_the_console_script_works(installed: Installed) -> None:
     done = installed.run("parasync", "--help")
     assert done.returncode == 0, done.stderr
     assert all(command in done.stdout for command in ("serve", "watch", "get", "put", "ls", "demo"))
+
+
+def test_pytest_finds_the_plugin(installed: Installed) -> None:
+    test = "def test_bus(inprocess_transport):\n    assert not inprocess_transport.closed\n"
+    (installed.cwd / "test_user.py").write_text(test)
+    without = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:anyio")
+    done = installed.run("python", "-W", "error", "-m", "pytest", "-W", "error", *without, "test_user.py")
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert f"parasync-{PROJECT['version']}" in done.stdout
 
 
 def test_type_checkers_see_the_types(installed: Installed) -> None:

@@ -15,7 +15,7 @@ pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.processes, pytest.mark.nats]
 
 ROOT = Path(parasync.__file__).parents[1]
-ALWAYS = ("-p", "pytest_parasync", "-p", "no:randomly", "-p", "no:cacheprovider", "-W", "error")
+ALWAYS = ("-p", "pytest_parasync", *("-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider"), "-W", "error")
 WITHOUT_ASYNCIO = ("-p", "no:asyncio", "-p", "no:anyio")
 BAD_SERVICE = """
     import asyncio

@@ -12,7 +12,16 @@ from parasync.cli._options import ShownCommand
 from parasync.cli._running import run_to_end
 from parasync.cli.simulate import _jobs
 from parasync.cli.simulate._jobs import Jobs
-from parasync.cli.simulate._shown import Meter, json_report, only_ascii, output, show_counts, show_story, show_verdict
+from parasync.cli.simulate._shown import (
+    Meter,
+    json_report,
+    only_ascii,
+    output,
+    show_counts,
+    show_never,
+    show_story,
+    show_verdict,
+)
 
 __all__ = ["simulate"]
 
@@ -56,10 +65,10 @@ def simulate(
     if story is not None:
         show_story(story, console)
         verdict = f"seed {story['seed']} breaks {story['violation']}\nrepeat it: {story['command']}"
-    elif missed:
-        verdict = "every promise held, but not everything was tried: more seeds may"
     else:
+        show_never(totals, console)
         verdict = f"every promise held in {totals.seeds:,} {'simulation' if totals.seeds == 1 else 'simulations'}"
+        verdict += ", but not everything was tried: more seeds may" if missed else ""
     show_verdict(verdict, story is None and not missed, console)
     return Exit.ABSENT if story is not None or missed else Exit.OK
 

@@ -18,8 +18,8 @@ PORTION_MAX: Final = 10
 """The most seeds that a process is given at once, so that the others have work until the end, and progress is seen."""
 ANSWER_BYTES_MAX: Final = 1 << 24
 """The longest answer of a process, in bytes; a longer one is a fault of ours."""
-SIMULATOR: Final = "parasync.testing.simulation._simulate"
-"""The module that simulates."""
+SIMULATOR: Final = "parasync.testing.simulation._report"
+"""The module that simulates: it has `course_of` and `simulate`."""
 
 # The child finds its modules where we found ours, wherever that is.
 _BEGIN: Final = (

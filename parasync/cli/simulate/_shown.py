@@ -33,10 +33,10 @@ def only_ascii(console: Console) -> bool:
     return not console.encoding.lower().startswith("utf")
 
 
-def _print(what: Table | Text, console: Console) -> None:
+def _print(what: Table | Text, console: Console, *, folded: bool = False) -> None:
     # Not by rich itself, which would end the program in a way of its own when nobody reads it any more.
     with console.capture() as printed:
-        console.print(what, soft_wrap=isinstance(what, Text))
+        console.print(what, soft_wrap=isinstance(what, Text) and not folded)
     click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 
@@ -112,9 +112,13 @@ def show_counts(totals: Totals, console: Console) -> None:
     for fault, state in zip_longest(totals.fired.items(), sorted(totals.reached.items()), fillvalue=("", None)):
         table.add_row(*_cells(*fault), *_cells(*state))
     _print(table, console)
+
+
+def show_never(totals: Totals, console: Console) -> None:
+    """Name what never struck or was never reached, if anything."""
     if totals.never:
         click.echo()
-        _print(Text(f"never: {', '.join(totals.never)}", style="yellow"), console)
+        _print(Text(f"never: {', '.join(totals.never)}", style="yellow"), console, folded=True)
 
 
 def _cells(name: str, count: int | None) -> tuple[Text, Text]:
@@ -132,6 +136,8 @@ def show_story(story: Mapping[str, Any], console: Console) -> None:
         # Nothing is folded: a chart is as wide as the console, and Mermaid is for another program.
         broken = "BROKEN: " in line and not story["chart"].startswith("sequenceDiagram")
         _print(Text(line, style="bold red" if broken else ""), console)
+    for line in story["epochs"]:
+        click.echo(line)
 
 
 def show_verdict(verdict: str, good: bool, console: Console) -> None:
@@ -142,5 +148,5 @@ def show_verdict(verdict: str, good: bool, console: Console) -> None:
 
 def json_report(first: int, totals: Totals, elapsed_s: float, story: Mapping[str, Any] | None) -> str:
     """All of it for a program."""
-    counts = {"first": first, **totals.counts(), "elapsed_s": round(elapsed_s, 3), "never": totals.never, "violation": story}
-    return to_json(counts)
+    counts = {"first": first, **totals.counts(), "virtual_s": round(totals.virtual_s, 3), "elapsed_s": round(elapsed_s, 3)}
+    return to_json({**counts, "never": totals.never, "violation": story})

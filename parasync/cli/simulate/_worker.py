@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from parasync.errors import BrokenPromiseError
 from parasync.testing.simulation._chart import mermaid_chart, text_chart
 from parasync.testing.simulation._course import Course
-from parasync.testing.simulation._story import schedule
+from parasync.testing.simulation._story import retold, schedule
 from parasync.testing.simulation._totals import Totals
 
 
@@ -49,21 +50,20 @@ def _simulated(simulator: Any, order: dict[str, Any]) -> dict[str, Any]:
 
 def _told(simulator: Any, order: dict[str, Any]) -> dict[str, Any]:
     """The story of one seed that breaks a promise, if it does."""
-    course: Course | None = simulator.course_of(None, None, order["seed"])
     if order["shrinks"]:
         try:
-            simulator.simulate(None, None, order["seed"])
-        except AssertionError as error:
-            course = getattr(error, "course", course)
-    if course is None or not course.violations:
+            course: Course = simulator.simulate(None, None, order["seed"])
+        except BrokenPromiseError as error:
+            course = error.course
+    else:
+        course = simulator.course_of(None, None, order["seed"])
+    if not course.violations:
         return {}
+    steps, epochs = retold(course)
+    if order["show"] == "mermaid":
+        chart = mermaid_chart(steps)
+    else:
+        chart = text_chart(steps, width=order["width"], only_ascii=order["only_ascii"])
     first = course.violations[0]
-    draw = {"text": lambda: text_chart(course.steps, width=order["width"], only_ascii=order["only_ascii"])}
-    draw["mermaid"] = lambda: mermaid_chart(course.steps)
-    return {
-        "seed": order["seed"],
-        "promise": first.promise,
-        "violation": str(first),
-        "schedule": schedule(course),
-        "chart": draw[order["show"]](),
-    }
+    found = {"seed": order["seed"], "promise": first.promise, "violation": str(first)}
+    return {**found, "schedule": schedule(course), "chart": chart, "epochs": epochs}

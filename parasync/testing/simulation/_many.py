@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from parasync.errors import UsageError
+from parasync.errors import BrokenPromiseError, UsageError
 from parasync.testing.simulation import simulate
 from parasync.testing.simulation._scenario import FaultPlan, Topology
 from parasync.testing.simulation._totals import Totals
@@ -49,7 +49,7 @@ class Simulation:
         for seed in self.seeds:
             try:
                 totals.add(simulate(topology, faults, seed, shrinks=shrinks))
-            except AssertionError as error:
+            except BrokenPromiseError as error:
                 if self._broken is not None:
                     error.add_note(self._broken(seed))
                 raise error.with_traceback(None) from None

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
-import attrs
-
 from parasync.errors import BrokenPromiseError, UsageError
 from parasync.testing.simulation._chart import text_chart
 from parasync.testing.simulation._course import Course
 from parasync.testing.simulation._scenario import FaultPlan, Topology
 from parasync.testing.simulation._shrink import shrunk
 from parasync.testing.simulation._simulate import course_of
-from parasync.testing.simulation._story import schedule
-
-_EPOCH: Final = re.compile(r"\b[0-9]{15,16}\b")
+from parasync.testing.simulation._story import retold, schedule
 
 
 def simulate(
@@ -59,18 +52,14 @@ def report(course: Course) -> str:
     Args:
         course: with at least one violation.
     """
-    found = course.violations[0]
-    steps = [step for step in course.steps if step.at_s <= found.at_s]
-    found_epochs = dict.fromkeys(_EPOCH.findall(" ".join(step.text for step in steps)))
-    epochs = {epoch: f"e{number}" for number, epoch in enumerate(found_epochs, 1)}
-    short = [attrs.evolve(step, text=_EPOCH.sub(lambda match: epochs[match[0]], step.text)) for step in steps]
+    steps, epochs = retold(course)
     lines = [
-        f"seed {course.seed} breaks a promise: {found}",
+        f"seed {course.seed} breaks a promise: {course.violations[0]}",
         "",
         f"What leads there, {len(course.events)} events and {len(course.strikes)} strikes:",
         *[f"  {line}" for line in schedule(course)],
         "",
-        text_chart(short),
-        *[f"{name} is the epoch {epoch}" for epoch, name in epochs.items()],
+        text_chart(steps),
+        *epochs,
     ]
     return "\n".join(lines)

@@ -7,7 +7,7 @@ import threading
 
 import attrs
 
-from parasync.errors import SimulationError
+from parasync.errors import BrokenPromiseError
 from parasync.testing.simulation._course import Course, Event, Step, Violation
 from parasync.testing.simulation._scenario import FaultPlan, Topology
 from parasync.testing.simulation._totals import FAULT_KINDS, RARE_STATES
@@ -16,12 +16,6 @@ BROKEN = "STUB_BROKEN"
 HANGS = "STUB_HANGS"
 DIES = "STUB_DIES"
 COMPLETE = "STUB_COMPLETE"
-
-
-class Broken(SimulationError, AssertionError):
-    def __init__(self, course: Course) -> None:
-        super().__init__("broken")
-        self.course = course
 
 
 def seeds_in(variable: str) -> set[int]:
@@ -56,5 +50,5 @@ def course_of(topology: Topology | None, faults: FaultPlan | None, seed: int) ->
 def simulate(topology: Topology | None, faults: FaultPlan | None, seed: int) -> Course:
     course = course_of(topology, faults, seed)
     if course.violations:
-        raise Broken(attrs.evolve(course, events=course.events[:2], steps=course.steps[-3:]))
+        raise BrokenPromiseError("broken", attrs.evolve(course, events=course.events[:2], steps=course.steps[-3:]))
     return course

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -19,22 +20,24 @@ from tests.cli.simulate.stub import BROKEN, COMPLETE, DIES, HANGS
 pytestmark = pytest.mark.processes
 
 STUB = "tests.cli.simulate.stub"
-STUBBED = f"""
+PLANTED = "tests.cli.simulate.planted"
+WITH_SIMULATOR = """
 import sys
 import parasync.cli.simulate._jobs as jobs
 from parasync.cli import main
-jobs.SIMULATOR = {STUB!r}
-sys.exit(main(sys.argv[1:]))
+jobs.SIMULATOR = sys.argv[1]
+sys.exit(main(sys.argv[2:]))
 """
 
 
-def running(shell: Shell, *words: str, **variables: str) -> Running:
-    return Running([sys.executable, "-c", STUBBED, "simulate", *words], shell.folder, shell.environment | variables)
+def running(shell: Shell, *words: str, simulator: str = STUB, **variables: str) -> Running:
+    command = [sys.executable, "-c", WITH_SIMULATOR, simulator, "simulate", *words]
+    return Running(command, shell.folder, shell.environment | variables)
 
 
-def done(shell: Shell, *words: str, **variables: str) -> Done:
-    """What becomes of the command, where the simulator is the stub."""
-    command = running(shell, *words, **variables)
+def done(shell: Shell, *words: str, simulator: str = STUB, **variables: str) -> Done:
+    """What becomes of the command, where the simulator is another one."""
+    command = running(shell, *words, simulator=simulator, **variables)
     try:
         return Done(command.end(None), command.out, command.err)
     finally:
@@ -87,6 +90,22 @@ def test_an_output_without_other_characters_gets_none(shell: Shell) -> None:
     ended = done(shell, "--first", "41", "--seeds", "1", **{BROKEN: "41", "PYTHONIOENCODING": "ascii"})
     assert ended.code == 1
     assert "\n  19.900 s  +------->|  version 199\n  20.000 s  |        #  BROKEN: P1" in ended.out
+
+
+def test_what_is_simulated_does_not_depend_on_the_processes(shell: Shell) -> None:
+    """The real simulator."""
+    one, two = (json.loads(shell.out("simulate", "--seeds", "8", "--jobs", count, "--json")) for count in "12")
+    assert one | {"elapsed_s": 0} == two | {"elapsed_s": 0}
+    assert one["fired"]["drop"] > 0
+
+
+def test_a_planted_bug_is_found_made_small_and_shown(shell: Shell) -> None:
+    ended = done(shell, "--seeds", "100", simulator=PLANTED)
+    assert ended.code == 1
+    schedule, chart = ended.out.split("\nthe schedule:\n")[1].split("\n\n")[:2]
+    assert 1 <= len(schedule.splitlines()) <= 6
+    assert re.search(r"^ +\d+\.\d{3} s  .*BROKEN: #1 P1: ", chart, re.MULTILINE)
+    assert re.search(r"\nVERDICT: seed \d+ breaks P1 at .*\nrepeat it: parasync simulate --first \d+ --seeds 1\n$", ended.out)
 
 
 @pytest.mark.parametrize("broken", ["", "3"])
