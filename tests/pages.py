@@ -254,7 +254,7 @@ def environment(exported: Mapping[str, str]) -> dict[str, str]:
 def plugin() -> dict[str, str]:
     """What lets pytest find our plugin where the package is used without having been installed."""
     found = importlib.metadata.entry_points(group="pytest11")
-    return {} if "pytest_parasync" in found.names else {"PYTEST_PLUGINS": "pytest_parasync"}
+    return {} if "parasync.pytest_plugin" in found.names else {"PYTEST_PLUGINS": "parasync.pytest_plugin"}
 
 
 def program_of(folder: Path) -> Path:

@@ -36,15 +36,16 @@ for part, below in {
     "signals": "errors protocol gate codec topic transports stores runtime",
     "testing": "errors protocol gate codec topic transports stores runtime",
     "cli": "errors protocol gate codec topic transports stores runtime",
+    "pytest_plugin": "errors protocol gate codec topic transports stores runtime",
     "__main__": "errors protocol gate codec topic transports stores runtime cli",
     # The front door re-exports, and loads no leaf.
     "": "errors protocol gate codec topic transports stores runtime",
 }.items():
     BELOW[part] = frozenset(below.split())
 
-LEAVES = frozenset({"sources", "gateway", "signals", "testing", "cli"})
-BRIDGES = {("parasync.cli.simulate", "testing")}
-"""The one leaf that may import another, and only this part of it: a command that runs the kit (decision 33)."""
+LEAVES = frozenset({"sources", "gateway", "signals", "testing", "cli", "pytest_plugin"})
+BRIDGES = {("parasync.cli.simulate", "testing"), ("parasync.pytest_plugin", "testing")}
+"""The parts of leaves that may import another one: a command and a plugin that run the kit (decisions 33 and 34)."""
 FOR_ANNOTATIONS = {("errors", "protocol"), ("gate", "codec")}
 """An error carries the version it speaks of, and a gate is told the codec of the bus."""
 
@@ -59,6 +60,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "runtime": frozenset({"attrs"}),
     "signals": frozenset({"reaktiv"}),
     "testing": frozenset({"attrs", "hypothesis"}),
+    "pytest_plugin": frozenset({"pytest"}),
     "cli": frozenset({"attrs", "click", "psutil", "rich", "tomli_w", "watchfiles", "yaml"}),
     "": frozenset(),
 }

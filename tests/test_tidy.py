@@ -42,7 +42,7 @@ def project_files() -> tuple[Path, ...]:
 
 
 def python_files(*folders: str) -> list[Path]:
-    wanted = folders or ("parasync", "pytest_parasync")
+    wanted = folders or ("parasync",)
     return [path for path in project_files() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in wanted]
 
 

@@ -77,8 +77,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     source = {
         str(path.relative_to(ROOT))
-        for package in ("parasync", "pytest_parasync")
-        for path in (ROOT / package).rglob("*")
+        for path in (ROOT / "parasync").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert names == source
@@ -96,14 +95,14 @@ def test_the_metadata_is_what_the_project_file_says(built: Built) -> None:
     required = {text for text in metadata.get_all("Requires-Dist") or () if "extra ==" not in text}
     assert {text.split("[")[0].split(">")[0] for text in required} == {"attrs", "cattrs", "msgpack", "nats-py"}
     assert "parasync = parasync.cli:main" in texts["entry_points.txt"]
-    assert "[pytest11]\npytest_parasync = pytest_parasync" in texts["entry_points.txt"]
+    assert "[pytest11]\nparasync.pytest_plugin = parasync.pytest_plugin" in texts["entry_points.txt"]
     assert "licenses/LICENSE" in texts
 
 
 def test_the_source_distribution_brings_its_tests_and_docs(built: Built) -> None:
     with tarfile.open(built.sdist) as sdist:
         tops = {name.split("/")[1] for name in sdist.getnames() if name.count("/") >= 1}
-    assert {"parasync", "pytest_parasync", "tests", "docs", "benchmarks", "README.md", "LICENSE", "pyproject.toml"} <= tops
+    assert {"parasync", "tests", "docs", "benchmarks", "README.md", "LICENSE", "pyproject.toml"} <= tops
     assert not tops & {".git", ".venv", "build", "dist", "site"}
 
 

@@ -15,7 +15,7 @@ pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.processes, pytest.mark.nats]
 
 ROOT = Path(parasync.__file__).parents[1]
-ALWAYS = ("-p", "pytest_parasync", *("-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider"), "-W", "error")
+ALWAYS = ("-p", "parasync.pytest_plugin", *("-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider"), "-W", "error")
 WITHOUT_ASYNCIO = ("-p", "no:asyncio", "-p", "no:anyio")
 BAD_SERVICE = """
     import asyncio
@@ -42,11 +42,11 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 def test_it_is_an_entry_point_that_pytest_finds_by_the_name_of_its_module() -> None:
-    """So that `-p pytest_parasync` is the same plugin, whether it was found or not."""
+    """So that `-p parasync.pytest_plugin` is the same plugin, whether it was found or not."""
     project = (ROOT / "pyproject.toml").read_text()
-    assert '[project.entry-points.pytest11]\npytest_parasync = "pytest_parasync"\n' in project
-    found = [point for point in importlib.metadata.entry_points(group="pytest11") if point.value == "pytest_parasync"]
-    assert {point.name for point in found} <= {"pytest_parasync"}
+    assert '[project.entry-points.pytest11]\n"parasync.pytest_plugin" = "parasync.pytest_plugin"\n' in project
+    found = [point for point in importlib.metadata.entry_points(group="pytest11") if point.value == "parasync.pytest_plugin"]
+    assert {point.name for point in found} <= {"parasync.pytest_plugin"}
 
 
 def test_a_project_that_does_not_use_it_does_not_pay_for_it(project: pytest.Pytester) -> None:
@@ -54,7 +54,8 @@ def test_a_project_that_does_not_use_it_does_not_pay_for_it(project: pytest.Pyte
         import sys
 
         def test_nothing_is_loaded():
-            assert [name for name in sys.modules if name.split(".")[0] in ("parasync", "attrs", "nats", "msgpack")] == []
+            heavy = ("parasync.testing", "parasync.cli", "nats", "hypothesis")
+            assert [name for name in sys.modules if name.startswith(heavy)] == []
     """)
     ended = project.runpytest_subprocess(*ALWAYS, *WITHOUT_ASYNCIO, "-p", "no:hypothesispytest")
     ended.assert_outcomes(passed=1)

@@ -1,7 +1,6 @@
 """The pytest plugin of parasync: fixtures and options, and nothing that happens in a project that does not use them.
 
-It stands beside the package and not in it, since pytest loads it in every project that has parasync installed, before coverage
-is measured: a plugin inside of the package would load all of parasync each time. Here, a fixture that is used does.
+pytest loads it in every project that has parasync installed, so it loads the testing kit only where a fixture is used.
 """
 
 from __future__ import annotations
