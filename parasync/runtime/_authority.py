@@ -77,7 +77,7 @@ class authority(Generic[T]):
         self._desk.loading = loading
         self._office = self._desk.office
         self._pen = Pen(topic.name, transport, self._store, self._office)
-        self._desk.publish = self._pen.publish
+        self._desk.publish, self._desk.repair = self._pen.publish, self._pen.repair
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._closed = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any, Final
 import attrs
 
 from parasync.codec import meta_bytes
-from parasync.errors import ConflictError, NoAuthorityError
+from parasync.errors import ConflictError, IndeterminateError, NoAuthorityError
 from parasync.protocol import (
     ABSENT,
     ABSENT_OBJECT,
@@ -69,6 +70,8 @@ class Desk:
         self.loading = False
         self.publish: Callable[[str, Envelope[Any]], None] = partial(publish_stored, transport)
         """Publishes what is stored already; whoever writes as well has to know of it."""
+        self.repair: Callable[[str], None] = _nothing
+        """Publishes what may have been stored."""
         self.office = Office(topic, transport, store, terms, self.respond)
 
     async def respond(self, request: Request) -> Response:
@@ -176,6 +179,9 @@ class Desk:
             version, _ = await self._store.write(self._topic, self.office.epoch, draft)
         except ConflictError:
             return  # a write that came between is as good: it is above the lost history too, and was published
+        except (IndeterminateError, asyncio.CancelledError):
+            self.repair(key)
+            raise
         self.publish(key, attrs.evolve(held, sequence=version.sequence, epoch=version.epoch))
 
     async def _list(self, request: ListKeys) -> KeyPage:
@@ -188,6 +194,10 @@ class Desk:
         found = page[: max(1, min(limit, fitting))]
         keys, versions = tuple(key for key, _ in found), tuple(version for _, version in found)
         return KeyPage(self.office.epoch, keys, versions, more=len(page) > len(found))
+
+
+def _nothing(_key: str) -> None:
+    """Nobody writes here but those who repair history."""
 
 
 @attrs.frozen

@@ -8,9 +8,10 @@ import logging
 from typing import Any, Final
 
 from parasync.errors import FencedError, IndeterminateError, ParasyncError
-from parasync.protocol import ABSENT, Envelope, Version
+from parasync.protocol import ABSENT, Backoff, Envelope, Version
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Office
+from parasync.runtime._world import uniform
 from parasync.stores import Draft, Outcome
 from parasync.transports._protocol import SyncTransport
 
@@ -19,6 +20,11 @@ logger: Final = logging.getLogger("parasync")
 WRITES_WITHOUT_PAUSE_MAX: Final = 256
 """After so many writes in a row the next one first lets the event loop turn: a store in memory never suspends its writer, and a
 writer that loads many objects would keep the bus from sending them."""
+
+REPAIR_BASE_S: Final = 0.1
+"""The longest first pause, in seconds, before it is read again what a write left in the store, if that failed."""
+REPAIR_MAX_S: Final = 5.0
+"""The longest of these pauses, in seconds; they go on for as long as the authority serves."""
 
 
 class Pen:
@@ -37,7 +43,11 @@ class Pen:
         self._office = office
         self._under_way: dict[str, int] = {}
         self._published: dict[str, Version] = {}
-        self._repairs: set[asyncio.Task[None]] = set()
+        self._repairs: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        """What has to be looked at once more by the repair that is under way."""
+        self._closing = False
+        self._hurry = asyncio.Event()
         self._writes = 0
 
     def write_now(self, value: object, draft: Draft) -> Version | None:
@@ -57,7 +67,7 @@ class Pen:
         if fresh:
             self._send(value, draft, version, None)
         else:
-            self._repair(draft.key)
+            self.repair(draft.key)
         return version
 
     async def write(self, value: object, draft: Draft) -> Version:
@@ -78,14 +88,14 @@ class Pen:
             version, fresh = await self._stored(draft)
         except (asyncio.CancelledError, IndeterminateError):
             # The write may have happened: then what is stored has to be published all the same.
-            self._repair(key)
+            self.repair(key)
             raise
         else:
             if fresh:
                 self._publish(value, draft, version)
             else:
                 # The first try may have been stored without anybody knowing: what is published twice does no harm.
-                self._repair(key)
+                self.repair(key)
             return version
         finally:
             under_way[key] -= 1
@@ -100,9 +110,11 @@ class Pen:
         publish_stored(self._transport, key, envelope)
 
     async def aclose(self) -> None:
-        """Wait for the repairs that are under way."""
+        """Wait for the repairs that are under way; what fails now is not tried again."""
+        self._closing = True
+        self._hurry.set()
         if self._repairs:
-            await asyncio.wait(self._repairs)
+            await asyncio.wait(tuple(self._repairs.values()))
 
     async def _stored(self, draft: Draft) -> Outcome:
         office = self._office
@@ -137,17 +149,37 @@ class Pen:
         envelope = Envelope(value, schema_version, sequence, epoch, after, kind, meta, checksum, draft.body)
         publish_stored(self._transport, draft.key, envelope)
 
-    def _repair(self, key: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._publish_what_is_stored(key), name=f"parasync-repair {key}")
-        self._repairs.add(task)
-        task.add_done_callback(self._repairs.discard)
+    def repair(self, key: str) -> None:
+        """A write may have been stored without being published: publish what is stored, in the background."""
+        if key in self._repairs:
+            self._again.add(key)
+            self._hurry.set()
+            return
+        task = asyncio.get_running_loop().create_task(self._repaired(key), name=f"parasync-repair {key}")
+        self._repairs[key] = task
+        task.add_done_callback(lambda _: self._repairs.pop(key, None))
 
-    async def _publish_what_is_stored(self, key: str) -> None:
-        # Whatever the store raises: replicas learn of the write when they ask, or with the next one.
-        with contextlib.suppress(ParasyncError):
-            _, stored = await self._store.read(self._topic, [key])
-            if key in stored and stored[key].epoch == self._office.epoch:
+    async def _repaired(self, key: str) -> None:
+        # Where nothing is lost nobody asks, so whatever the store raises, it is tried again as long as this authority serves.
+        backoff = Backoff(REPAIR_BASE_S, REPAIR_MAX_S, uniform)
+        while True:
+            self._again.discard(key)
+            try:
+                state, stored = await self._store.read(self._topic, [key])
+            except ParasyncError:
+                if self._closing or not self._office.serving:
+                    return
+                self._hurry.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(backoff.next_delay_s()):
+                        await self._hurry.wait()
+                continue
+            epoch = self._office.epoch
+            # Whoever claimed the topic meanwhile may have other data.
+            if key in stored and stored[key].epoch == epoch == state.epoch:
                 self.publish(key, stored[key])
+            if key not in self._again:
+                return
 
 
 def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from parasync import ABSENT, Envelope, InProcessTransport, Kind, MemoryStore, Version, authority, synced
-from parasync.errors import ConflictError, FencedError, NoAuthorityError, StoreError
+from parasync.errors import ConflictError, FencedError, IndeterminateError, NoAuthorityError, StoreError
 from parasync.protocol import (
     ABSENT_OBJECT,
     PAGE_KEYS_MAX,
@@ -328,6 +328,28 @@ async def test_a_store_that_fails_in_the_middle_is_tried_again_with_the_next_ask
         answer = await bus.ask("note", lost, 5.0)
         assert isinstance(answer, Answer)
         assert answer.outcomes[0].version > (owner.epoch, 0)
+
+
+@in_virtual_time
+async def test_what_may_have_been_written_anew_is_published() -> None:
+    """The asker gets no answer; on a bus that loses nothing the others would never ask."""
+
+    class Forgetful(MemoryStore):
+        async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+            outcome = await super().write(topic, epoch, draft)
+            if draft.reissue:
+                raise IndeterminateError("no answer")
+            return outcome
+
+    async with owning(Forgetful()) as (bus, owner), synced(NOTES["a"], bus, pace=pace()) as replica:
+        await replica.when_idle()
+        before = await owner.put("a", "text")
+        lost = Ask(0, (KEY,), (Position(Version(owner.epoch, 9), 99),))
+        assert isinstance(await bus.ask("note", lost, 5.0), Refusal)
+        await turns()
+        assert replica.version is not None
+        assert replica.version > before
+        assert replica.version == (await owner.get("a")).version
 
 
 @in_virtual_time

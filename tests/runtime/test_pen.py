@@ -13,11 +13,11 @@ import pytest
 from parasync import InProcessTransport, MemoryStore, Status, Version, authority, synced
 from parasync.errors import ClosedError, EncodeError, FencedError, IdempotencyError, IndeterminateError, StoreError
 from parasync.protocol import Probe
-from parasync.runtime._pen import WRITES_WITHOUT_PAUSE_MAX
+from parasync.runtime._pen import REPAIR_MAX_S, WRITES_WITHOUT_PAUSE_MAX
 from parasync.stores import Draft, Outcome
 from parasync.testing import Cut, settle, sweep
 from tests.runtime.kit import KEY, NOTES, A, assert_nothing_left, pace, terms, turns
-from tests.virtual_time import in_virtual_time
+from tests.virtual_time import in_virtual_time, now_s, passing
 
 
 class Faulty(MemoryStore):
@@ -155,6 +155,35 @@ async def test_a_retry_of_what_was_stored_publishes_it() -> None:
         with pytest.raises(IdempotencyError):
             await owner.put("a", "another", idempotency_key="once")
         assert replica.value == "stored"
+
+
+@in_virtual_time
+async def test_what_was_stored_is_published_once_the_store_can_be_read_again() -> None:
+    """Nobody retries, nobody asks: the bus loses nothing."""
+    async with writing() as (store, owner, replica):
+        store.after, store.read_error = IndeterminateError("no answer"), OSError("secret")
+        with pytest.raises(IndeterminateError):
+            await owner.put("a", "stored")
+        with pytest.raises(IndeterminateError):
+            await owner.put("a", "stored too")
+        await passing(60.0)
+        assert replica.peek() is None
+        assert len(owner._pen._repairs) == 1, "one for each object"
+        store.after = store.read_error = None
+        await passing(REPAIR_MAX_S)
+        assert replica.value == "stored too"
+        assert owner._pen._repairs == {}
+
+
+@in_virtual_time
+async def test_a_store_that_cannot_be_read_holds_up_nobody_who_closes() -> None:
+    began_s = now_s()
+    async with writing() as (store, owner, _):
+        store.after, store.read_error = IndeterminateError("no answer"), OSError("secret")
+        with pytest.raises(IndeterminateError):
+            await owner.put("a", "stored")
+        await passing(30.0)
+    assert now_s() - began_s < 31.0
 
 
 @in_virtual_time
@@ -308,7 +337,7 @@ def test_a_call_that_is_cancelled_at_any_await_happened_or_did_not(call: str) ->
             assert replica.version == stored[KEY].version
             assert replica.version in (Version(owner.epoch, 1), Version(owner.epoch, 2))
             assert owner._pen._under_way == owner._pen._published == {}
-            assert owner._pen._repairs == set()
+            assert owner._pen._repairs == {}
             assert await owner.put("a", "next")
             assert replica.value == "next"
 

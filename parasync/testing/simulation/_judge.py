@@ -69,7 +69,9 @@ class Judge:
             said = f"publishes {key} {envelope.version} after {envelope.after}"
             journal.broken("P4", who, f"{said}, as if {before} had not been sent")
         sent.append(envelope.sequence)
-        self._published[key] = max(self._published[key], place)
+        # What one who was deposed publishes is the truth no more.
+        if envelope.epoch == max(journal.authors, default=0):
+            self._published[key] = max(self._published[key], place)
         journal.note(who, f"publishes {key} {envelope.version}{'' if content is None else _shown(content)}")
 
     def hears(self, who: str, key: str, envelope: Envelope[Any], deliver: Callable[[], None]) -> None:
