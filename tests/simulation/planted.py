@@ -151,7 +151,6 @@ PLANTED: Final = (
         "self._use(member, asked, found, now_s, progress)",
         "self._use(member, asked, found, self._pace.clock(), progress)",
     ),
-    Mutant(Recovery, "_ask", "one ask serves all who need it", "[: self._source.batch_max]", "[:0]"),
     Mutant(Recovery, "attend", "a need is attended to", "self._doubted[member] = None", "pass"),
     Mutant(
         _sources, "_results", "each replica gets its own answer",

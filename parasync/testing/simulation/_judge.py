@@ -125,7 +125,9 @@ class Judge:
             old, new = counted.ignored_stale + counted.conflicts, stats.ignored_stale + stats.conflicts
             if new != old + 1:
                 journal.broken("P1", watched.name, f"stood at {was}, heard {place}, and did not count it as old")
-        if place == was and stats.conflicts == counted.conflicts and self._contradicts(before, envelope):
+        # An unproven seed is no promise, and came without a checksum to compare.
+        same = place == was and not known.unproven
+        if same and stats.conflicts == counted.conflicts and self._contradicts(before, envelope):
             journal.broken("P2", watched.name, f"shows {was}, heard of another content of it, and counted no conflict")
         for name in ("gaps", "conflicts", "parse_errors", "schema_skews", "ignored_stale"):
             if getattr(stats, name) > getattr(counted, name):
