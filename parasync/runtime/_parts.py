@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import partial
 from io import FileIO
@@ -41,7 +42,13 @@ class Parts:
         return self._size + size <= self._part_bytes_max
 
     def begin(self, step: int) -> None:
-        """Let this part be the older one; the new one begins after a step."""
+        """Let this part be the older one; the new one begins after a step.
+
+        Raises:
+            OSError: the new one cannot be made, or the file is no longer ours.
+        """
+        if self._path.exists() and not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
+            raise OSError(errno.EEXIST, "another recording has begun in this file")
         self._file.close()
         self._file = self._made(step)
 

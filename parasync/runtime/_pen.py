@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import Any, Final
 
 from parasync.errors import FencedError, IndeterminateError, ParasyncError
@@ -43,11 +44,9 @@ class Pen:
         self._office = office
         self._under_way: dict[str, int] = {}
         self._published: dict[str, Version] = {}
-        self._repairs: dict[str, asyncio.Task[None]] = {}
-        self._again: set[str] = set()
-        """What has to be looked at once more by the repair that is under way."""
+        self._repairs: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        """What is being repaired; the event says that it has to be looked at once more, and now."""
         self._closing = False
-        self._hurry = asyncio.Event()
         self._writes = 0
 
     def write_now(self, value: object, draft: Draft) -> Version | None:
@@ -112,9 +111,10 @@ class Pen:
     async def aclose(self) -> None:
         """Wait for the repairs that are under way; what fails now is not tried again."""
         self._closing = True
-        self._hurry.set()
+        for _, again in self._repairs.values():
+            again.set()
         if self._repairs:
-            await asyncio.wait(tuple(self._repairs.values()))
+            await asyncio.wait([task for task, _ in self._repairs.values()])
 
     async def _stored(self, draft: Draft) -> Outcome:
         office = self._office
@@ -152,33 +152,39 @@ class Pen:
     def repair(self, key: str) -> None:
         """A write may have been stored without being published: publish what is stored, in the background."""
         if key in self._repairs:
-            self._again.add(key)
-            self._hurry.set()
-            return
-        task = asyncio.get_running_loop().create_task(self._repaired(key), name=f"parasync-repair {key}")
-        self._repairs[key] = task
-        task.add_done_callback(lambda _: self._repairs.pop(key, None))
+            task, again = self._repairs[key]
+            # One that has ended looks no more, though its end was told to nobody yet.
+            if not task.done():
+                again.set()
+                return
+        again = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(self._repaired(key, again), name=f"parasync-repair {key}")
+        self._repairs[key] = task, again
+        task.add_done_callback(partial(self._ended, key))
 
-    async def _repaired(self, key: str) -> None:
+    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
+        if self._repairs[key][0] is task:
+            del self._repairs[key]
+
+    async def _repaired(self, key: str, again: asyncio.Event) -> None:
         # Where nothing is lost nobody asks, so whatever the store raises, it is tried again as long as this authority serves.
         backoff = Backoff(REPAIR_BASE_S, REPAIR_MAX_S, uniform)
         while True:
-            self._again.discard(key)
+            again.clear()
             try:
                 state, stored = await self._store.read(self._topic, [key])
             except ParasyncError:
                 if self._closing or not self._office.serving:
                     return
-                self._hurry.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(backoff.next_delay_s()):
-                        await self._hurry.wait()
+                        await again.wait()
                 continue
             epoch = self._office.epoch
             # Whoever claimed the topic meanwhile may have other data.
             if key in stored and stored[key].epoch == epoch == state.epoch:
                 self.publish(key, stored[key])
-            if key not in self._again:
+            if not again.is_set():
                 return
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections import deque
 from itertools import count
@@ -49,6 +50,7 @@ class Writer:
         self._places = count()
         self._step = 0
         self._closing = False
+        self._process = os.getpid()
         self._stands: dict[int, State] = {}
         """For each replica, where the last record of it in this part leaves it."""
         self._held: dict[int, tuple[object, Record]] = {}
@@ -66,6 +68,10 @@ class Writer:
 
     def write(self) -> None:
         """Write what was noted, unless another thread is at it: that one will. Without any lock."""
+        if os.getpid() != self._process:
+            # Both would write to one place of one file. Not even the lock is as it should be here.
+            self.problem = "a recording goes on in the process that began it, and not in one that was forked from that"
+            self._notes.clear()
         while (self._notes or self._closing) and not self.problem and self._writing.acquire(blocking=False):
             try:
                 while self._notes:

@@ -117,3 +117,16 @@ def test_a_ctrl_c_in_the_middle_of_a_write_costs_that_step(tmp_path: Path) -> No
         steps = assert_replays(path, replica)
     assert kinds(steps) == [*JOINED, "begin", "live", "live"]
     assert [step.missing for step in steps] == [0, 0, 0, 0, 1, 0, 0]
+
+
+def test_a_recording_ends_when_another_one_begins_in_its_file(tmp_path: Path) -> None:
+    path, bus, text = tmp_path / "a.rec", InProcessTransport(), "x" * 9_000
+    with Recorder(path, bytes_max=RECORDING_BYTES_MIN) as first, synced(A, bus, recorder=first) as replica:
+        bus.publish(KEY, envelope(1))
+        filled(path, 2)
+        newest = path.read_bytes()
+        for sequence in range(2, 10):
+            bus.publish(KEY, envelope(sequence, text))
+        assert "another recording has begun in this file" in first.problem
+        assert path.read_bytes() == newest
+        assert replica.value == text

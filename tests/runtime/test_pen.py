@@ -176,6 +176,47 @@ async def test_what_was_stored_is_published_once_the_store_can_be_read_again() -
 
 
 @in_virtual_time
+async def test_a_repair_that_has_just_ended_swallows_no_other() -> None:
+    async with writing() as (store, owner, replica):
+        for number in range(20):
+            store.after = IndeterminateError("no answer")
+            with pytest.raises(IndeterminateError):
+                await owner.put("a", f"{number}")
+            (repair,) = [task for task in asyncio.all_tasks() if task.get_name() == f"parasync-repair {KEY}"]
+            # Whoever runs before the end of a task was told to anybody.
+            while not repair.done():  # noqa: ASYNC110  # this very moment is what it is about
+                await asyncio.sleep(0)
+            with pytest.raises(IndeterminateError):
+                await owner.put("a", f"{number} again")
+            await turns()
+            assert replica.value == f"{number} again"
+        assert owner._pen._repairs == {}
+
+
+@in_virtual_time
+async def test_a_doubtful_write_hurries_the_repair_of_its_own_object_only() -> None:
+    reads: list[str] = []
+
+    class Counting(Faulty):
+        async def read(self, topic: str, keys: Sequence[str]) -> Any:
+            reads.extend(keys)
+            return await super().read(topic, keys)
+
+    async with writing(Counting()) as (store, owner, _):
+        store.after, store.read_error = IndeterminateError("no answer"), OSError("secret")
+        for number in range(50):
+            with pytest.raises(IndeterminateError):
+                await owner.put(f"{number}", "stored")
+        await turns()
+        reads.clear()
+        for _ in range(3):
+            with pytest.raises(IndeterminateError):
+                await owner.put("7", "stored")
+            await turns()
+        assert reads == ["note:7"] * 3
+
+
+@in_virtual_time
 async def test_a_store_that_cannot_be_read_holds_up_nobody_who_closes() -> None:
     began_s = now_s()
     async with writing() as (store, owner, _):

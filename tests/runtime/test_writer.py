@@ -124,3 +124,28 @@ def test_a_value_is_recorded_as_it_came_if_it_came_encoded(tmp_path: Path) -> No
         assert (replica.value, replica.stats.parse_errors) == ("x", 1)
     shown = [getattr(step.outcome, "value", None) for step in replayed(path) if step.kind == "live"]
     assert shown == [(body,), (body,), (None,)]
+
+
+FORKED = """
+import os, sys
+from parasync import InProcessTransport, Recorder, synced
+from tests.runtime.kit import KEY, A, envelope
+bus = InProcessTransport()
+with Recorder(sys.argv[1]) as recorder, synced(A, bus, recorder=recorder) as replica:
+    bus.publish(KEY, envelope(1))
+    if (child := os.fork()) == 0:
+        bus.publish(KEY, envelope(2))
+        recorder.close()
+        assert "forked" in recorder.problem
+        os._exit(0 if replica.value == "0.2" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    bus.publish(KEY, envelope(2))
+    assert recorder.problem == ""
+"""
+
+
+@pytest.mark.processes
+def test_a_forked_child_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    subprocess.run([sys.executable, "-c", FORKED, str(path)], cwd=ROOT, check=True, timeout=60)
+    assert kinds(replayed(path)) == [*JOINED, "live", "live", "closed"]
