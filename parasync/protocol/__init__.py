@@ -2,6 +2,7 @@
 
 from parasync.protocol._authority import EPOCH_BITS, Plan, is_same, next_epoch, next_version, plan_answer
 from parasync.protocol._backoff import Backoff
+from parasync.protocol._digest import BUCKETS, DIGEST_BYTES, Digest
 from parasync.protocol._envelope import NO_META, EncodedBody, Envelope, Kind
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._keys import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, unescape
@@ -39,6 +40,8 @@ __all__ = [
     "ABSENT",
     "ABSENT_OBJECT",
     "ASK_KEYS_MAX",
+    "BUCKETS",
+    "DIGEST_BYTES",
     "EPOCH_BITS",
     "EPOCH_MAX",
     "KEY_BYTES_MAX",
@@ -56,6 +59,7 @@ __all__ = [
     "Ask",
     "Asked",
     "Backoff",
+    "Digest",
     "EncodedBody",
     "Envelope",
     "GapPolicy",
