@@ -34,6 +34,7 @@ from parasync.protocol._messages import (
     Unanswered,
     Written,
 )
+from parasync.protocol._pulse import Pulse
 from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable, prepare_reading
 from parasync.protocol._replica import Replica
 from parasync.protocol._status import Status, age_of, reason_of, status_of
@@ -79,6 +80,7 @@ __all__ = [
     "Position",
     "Probe",
     "ProbeReply",
+    "Pulse",
     "Put",
     "Reader",
     "Refusal",
