@@ -107,7 +107,7 @@ class Currency(Standing[T], Generic[T]):
         """When the replica was last surely current, by an answer or a beat, on the driver's monotonic clock."""
         self.base = NO_BASE
         self.confirmed = ABSENT
-        """The version that was held when an answer or a beat last confirmed it; another one came live since."""
+        """The version of the seed, or the one that an answer or a beat confirmed last: if another is held, it came live."""
         self.awaited: Awaited | None = None
 
     @property

@@ -92,6 +92,7 @@ class Replica(Currency[T], Generic[T]):
     def seed_received(self, envelope: Envelope[Any], value: T | None) -> bool:
         """Show a value from elsewhere, which the gate has passed. It stays provisional where somebody can be asked."""
         self.held = Held(envelope, value)
+        self.confirmed = envelope.version
         self.provisional = self.askable
         self._settle()
         return True
@@ -193,7 +194,7 @@ class Replica(Currency[T], Generic[T]):
             outcome = Envelope(None, "0.0", floor.sequence, floor.epoch, kind=Kind.TOMBSTONE)
         position = Position.of(outcome) if isinstance(outcome, Envelope) else asked.position or Position(ABSENT, None)
         self._forget_refused_above(position.version)
-        told = self.held is None or position.version >= self.held.version
+        told = self.held is None or self.provisional or position.version >= self.held.version
         changed = isinstance(outcome, Envelope) and self._offer(outcome, reading)
         if conflicts == self.conflicts and self._proves(position, epoch):
             self._proven(epoch, beat, asked_s, uptime_s, told=told)

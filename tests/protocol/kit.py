@@ -5,6 +5,7 @@ A value is a text. The gate of these tests refuses one that begins with "bad", a
 
 from __future__ import annotations
 
+import hashlib
 import math
 import zlib
 from typing import Any, Final, TypeAlias
@@ -48,6 +49,14 @@ def read(envelope: Envelope[Any]) -> str | None:
     if envelope.value.startswith("bad"):
         raise ParseError("expected something that is not bad")
     return str(envelope.value)
+
+
+def element(key: str, position: Position) -> int:
+    """What an object adds to a digest, from the words of the page."""
+    (epoch, sequence), checksum = position
+    assert checksum is not None
+    text = f"{epoch:016x}{sequence:016x}{checksum:08x}{key.encode().hex()}"
+    return int(hashlib.blake2b(bytes.fromhex(text), digest_size=16).hexdigest(), 16)
 
 
 def state(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import hashlib
 import random
 from collections.abc import Iterable
 
@@ -21,6 +20,7 @@ from parasync.protocol import (
     Position,
     Version,
 )
+from tests.protocol.kit import element
 
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 positions = st.builds(
@@ -29,14 +29,6 @@ positions = st.builds(
     st.integers(0, 2**32 - 1),
 )
 sets = st.dictionaries(keys, positions, max_size=6)
-
-
-def element(key: str, position: Position) -> int:
-    """What one object adds, by hand."""
-    (epoch, sequence), checksum = position
-    assert checksum is not None
-    text = f"{epoch:016x}{sequence:016x}{checksum:08x}{key.encode().hex()}"
-    return int(hashlib.blake2b(bytes.fromhex(text), digest_size=16).hexdigest(), 16)
 
 
 def bucket(key: str) -> int:
