@@ -107,7 +107,7 @@ class Currency(Standing[T], Generic[T]):
         """When the replica was last surely current, by an answer or a beat, on the driver's monotonic clock."""
         self.base = NO_BASE
         self.confirmed = ABSENT
-        """The version of the seed, or the one that an answer or a beat confirmed last: if another is held, it came live."""
+        """The version that an answer or a beat confirmed last; if another is held, that came live since."""
         self.awaited: Awaited | None = None
 
     @property

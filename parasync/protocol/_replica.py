@@ -92,7 +92,6 @@ class Replica(Currency[T], Generic[T]):
     def seed_received(self, envelope: Envelope[Any], value: T | None) -> bool:
         """Show a value from elsewhere, which the gate has passed. It stays provisional where somebody can be asked."""
         self.held = Held(envelope, value)
-        self.confirmed = envelope.version
         self.provisional = self.askable
         self._settle()
         return True

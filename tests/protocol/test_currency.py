@@ -147,6 +147,15 @@ def test_a_life_that_a_beat_was_heard_of_deposes_the_one_before() -> None:
     assert needs_after(replica, 2, epoch=3) == 0
 
 
+def test_a_life_that_was_deposed_proves_nothing_by_its_beats() -> None:
+    """Whoever deposed it was heard by other means."""
+    replica = based()
+    live(replica, state("3.1", "bad"))
+    beat(replica, 11, now_s=111.0, uptime_s=51.0)
+    assert replica.proven_s == 100.0
+    assert replica.base.number == 10
+
+
 def test_too_many_beats_in_a_row_were_missed() -> None:
     assert needs_after(based(), 10 + BEAT_INTERVALS_MAX) == 0
     replica = based()

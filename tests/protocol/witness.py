@@ -262,7 +262,7 @@ class Witness:
 
 def is_later(truth: Truth, than: Truth | None) -> bool:
     """Whether this is newer evidence: of a higher life, or made later by the same."""
-    return than is None or (truth.epoch, truth.moment) >= (than.epoch, than.moment)
+    return than is None or (truth.epoch, truth.moment) > (than.epoch, than.moment)
 
 
 def contradict(held: Held[str], envelope: Text) -> bool:
