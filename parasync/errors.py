@@ -115,6 +115,14 @@ class LeakError(SimulationError):
     """The program left tasks, async generators, subscriptions or handles behind."""
 
 
+class BrokenPromiseError(SimulationError, AssertionError):
+    """A simulation broke a promise; `course` is the shortest that does so, and the text tells it."""
+
+    def __init__(self, message: str, course: Any = None) -> None:
+        super().__init__(message)
+        self.course = course
+
+
 class UncancelledError(SimulationError):
     """A coroutine that was cancelled at one of its awaits went on."""
 

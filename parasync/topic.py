@@ -18,15 +18,12 @@ from parasync.errors import (
 )
 from parasync.gate import encode_any, gate_for
 from parasync.gate._check import FAILURES
-from parasync.protocol import EncodedBody, Envelope, Key, Kind, Reader, SchemaVersion, check_topic, parse_key
+from parasync.protocol import TOMBSTONE, EncodedBody, Envelope, Key, Reader, SchemaVersion, check_topic, parse_key
 
 T = TypeVar("T")
 
 CODECS_MAX: Final = 64
 """For how many codecs a topic keeps its reader and writer; the oldest is made anew when it is next wanted."""
-
-# Python 3.11 takes longer to find a member in an enum than to check the fields of a small object.
-_TOMBSTONE: Final = Kind.TOMBSTONE
 
 
 @final
@@ -164,7 +161,7 @@ class Topic(Generic[T]):
         parse, passes, decode, current = self._gate.parse, self._gate.passes, self._gate.decoder(codec), self.version
 
         def read(envelope: Envelope[Any]) -> T | None:
-            if envelope.kind is _TOMBSTONE:
+            if envelope.kind is TOMBSTONE:
                 return None
             reason = ""
             try:

@@ -15,7 +15,7 @@ class Exit(enum.IntEnum):
     OK = 0
     """It did what it was told; `serve` and `watch` were ended by Ctrl-C or SIGTERM."""
     ABSENT = 1
-    """There is no such object, or it was deleted. `demo`: a promise was broken."""
+    """There is no such object, or it was deleted. `demo`, `simulate`: a promise was broken."""
     USAGE = 2
     """The command cannot work as written: an unknown option, an illegal key, a value that is not JSON, a missing package."""
     CONFLICT = 3

@@ -26,6 +26,7 @@ _MODULES: Final = {
     "put": "parasync.cli._objects",
     "delete": "parasync.cli._objects",
     "ls": "parasync.cli._ls",
+    "simulate": "parasync.cli.simulate",
 }
 """Where each command is, in the order in which a newcomer needs them."""
 

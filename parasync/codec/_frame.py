@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
-from msgpack import Packer, unpackb
+from msgpack import unpackb
 
+from parasync.codec._packing import packing
 from parasync.errors import DecodeError, EncodeError, InvalidVersionError
-from parasync.protocol import EPOCH_MAX, NO_META, SEQUENCE_MAX, EncodedBody, Envelope, Kind, SchemaVersion
+from parasync.protocol import EPOCH_MAX, NO_META, SEQUENCE_MAX, STATE, TOMBSTONE, EncodedBody, Envelope, Kind, SchemaVersion
 
 FORMAT: Final = 1
 """The first field of every frame; frames of another format are malformed."""
@@ -33,10 +34,7 @@ _FIELDS: Final = 9
 # Stands for the checksum until it is known, and takes its five bytes.
 _ANY_CRC: Final = 0xFFFFFFFF
 _NOTHING: Final[dict[str, str]] = {}
-# Python 3.11 takes longer to find a member in an enum than to compare a dozen numbers.
-_STATE: Final = Kind.STATE
-_TOMBSTONE: Final = Kind.TOMBSTONE
-_PACKERS: Final[list[Packer]] = []
+_packed: Final = packing()
 # Of the fields, without and with `after`.
 _TYPES: Final = tuple([int, int, int, int, after, str, bytes, dict, int] for after in (type(None), int))
 
@@ -47,7 +45,7 @@ def body_checksum(kind: Kind, schema_version: str, body: bytes) -> int:
     Raises:
         InvalidVersionError: the schema version does not follow the grammar.
     """
-    return crc32(body, _state_seed(schema_version) if kind is _STATE else _tombstone_seed(schema_version))
+    return crc32(body, _state_seed(schema_version) if kind is STATE else _tombstone_seed(schema_version))
 
 
 # One function for each kind: to look a member of an enum up takes longer than all the rest.
@@ -95,8 +93,8 @@ def write_frame(key: str, envelope: Envelope[Any], body: bytes) -> bytes:
     kind, sequence, after, meta = envelope.kind, envelope.sequence, envelope.after, envelope.meta
     schema_version = envelope.schema_version
     try:
-        start = _start(kind is _TOMBSTONE, envelope.epoch, schema_version)
-    except (InvalidVersionError, TypeError, OverflowError):
+        start = _start(kind is TOMBSTONE, envelope.epoch, schema_version)
+    except (InvalidVersionError, TypeError):
         start = b""
     if not (
         start
@@ -118,16 +116,6 @@ def _start(tombstone: bool, epoch: int, schema_version: str) -> bytes:
     if type(epoch) is not int or not 0 <= epoch <= EPOCH_MAX:
         return b""
     return bytes([0x90 + _FIELDS]) + _packed((FORMAT, int(tombstone), epoch))[1:]
-
-
-def _packed(fields: Fields) -> bytes:
-    try:
-        packer = _PACKERS.pop()
-    except IndexError:
-        packer = Packer(buf_size=16_384)
-    data: bytes = packer.pack(fields)
-    _PACKERS.append(packer)
-    return data
 
 
 def read_frame(key: str, frame: bytes, decode: Callable[[bytes], Fields] | None) -> Envelope[EncodedBody | None]:
@@ -158,9 +146,9 @@ def read_frame(key: str, frame: bytes, decode: Callable[[bytes], Fields] | None)
         raise DecodeError("got a frame with a wrong checksum: corrupt, or of another key")
     if kind:
         checksum = crc32(body, _tombstone_seed(schema_version))
-        return Envelope(None, schema_version, sequence, epoch, after, _TOMBSTONE, meta or NO_META, checksum)
+        return Envelope(None, schema_version, sequence, epoch, after, TOMBSTONE, meta or NO_META, checksum)
     value, checksum = EncodedBody(body), crc32(body, _state_seed(schema_version))
-    return Envelope(value, schema_version, sequence, epoch, after, _STATE, meta or NO_META, checksum, value)
+    return Envelope(value, schema_version, sequence, epoch, after, STATE, meta or NO_META, checksum, value)
 
 
 def _checked(fields: list[Any]) -> list[Any]:

@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from msgpack import ExtType, Packer, unpackb
+from msgpack import ExtType, unpackb
 
 from parasync.codec._fast import FastType, fast_fields, fast_type, is_available
 from parasync.codec._frame import META_BYTES_MAX, META_ENTRIES_MAX, read_frame, write_frame
 from parasync.codec._limits import check_limits
+from parasync.codec._packing import packing
 from parasync.codec._tags import NESTED, tagged, untagged
 from parasync.errors import DecodeError, EncodeError, UsageError
 from parasync.gate import VALUE_DEPTH_MAX, encode_any
 from parasync.gate._crowd import SHARED_HASH_MAX, spread_dict
-from parasync.protocol import EPOCH_BITS, EncodedBody, Envelope, Kind
+from parasync.protocol import EPOCH_BITS, STATE, EncodedBody, Envelope
 
 T = TypeVar("T")
 
@@ -32,10 +33,8 @@ EPOCH_AHEAD_MAX_S: Final = 86_400
 FRAME_BYTES_MIN: Final = 18
 """The shortest frame: a tombstone with small numbers."""
 
-_STATE: Final = Kind.STATE
 _EXTENSIONS: Final = bytes([0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8])
 _TAGS_BYTES: Final = 3 * SHARED_HASH_MAX
-_PACKERS: Final[list[Packer]] = []
 
 
 class MsgpackCodec:
@@ -113,7 +112,7 @@ class MsgpackCodec:
     def encode_frame(self, key: str, envelope: Envelope[Any]) -> bytes:
         """See `Codec.encode_frame`. A value that is not encoded yet is encoded by the gate of its class, or as plain data."""
         body: bytes
-        state = envelope.kind is _STATE
+        state = envelope.kind is STATE
         if not state:
             if envelope.value is not None:
                 raise EncodeError(f"got a tombstone with a {type(envelope.value).__name__} as value, expected None")
@@ -234,20 +233,11 @@ def _decoded(data: bytes, bytes_max: int, depth_max: int, elements_max: int) -> 
     raise DecodeError("got malformed data, expected one msgpack value")
 
 
-def _pack(plain: object) -> bytes:
-    # A packer works for one caller at a time, and a tuple inside a value is packed while its owner is: so there is a pool of
-    # them.
-    try:
-        packer = _PACKERS.pop()
-    except IndexError:
-        packer = Packer(default=_tag, strict_types=True, buf_size=16_384)
-    data: bytes = packer.pack(plain)
-    _PACKERS.append(packer)
-    return data
-
-
 def _tag(value: object) -> ExtType:
     return tagged(value, _pack)
+
+
+_pack: Final = packing(default=_tag, strict_types=True)
 
 
 def _unpack(data: bytes) -> Any:

@@ -3,7 +3,7 @@
 from parasync.protocol._authority import EPOCH_BITS, Plan, is_same, next_epoch, next_version, plan_answer
 from parasync.protocol._backoff import Backoff
 from parasync.protocol._digest import BUCKETS, DIGEST_BYTES, Digest
-from parasync.protocol._envelope import NO_META, EncodedBody, Envelope, Kind
+from parasync.protocol._envelope import NO_META, STATE, TOMBSTONE, EncodedBody, Envelope, Kind
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._keys import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, unescape
 from parasync.protocol._messages import (
@@ -57,6 +57,8 @@ __all__ = [
     "REASON_CHARS_MAX",
     "SAME",
     "SEQUENCE_MAX",
+    "STATE",
+    "TOMBSTONE",
     "TOMBSTONE_CHECKSUM",
     "UNANSWERED",
     "UNREAD",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-from parasync.protocol._envelope import Envelope, Kind
+from parasync.protocol._envelope import STATE, Envelope
 from parasync.protocol._messages import Position
 from parasync.protocol._version import Version, version_of
 
@@ -15,10 +15,6 @@ Reader: TypeAlias = Callable[[Envelope[Any]], T | None]
 """Decodes and checks the value of an envelope; raises `SchemaSkewError` or `ParseError`, nothing else."""
 GapPolicy: TypeAlias = Literal["refetch", "apply"]
 """After a gap: ask for the newest version, or trust the full object that has just been applied."""
-
-
-# Looking a member up in its enum takes a fifth of what making a `Held` does.
-_STATE: Final = Kind.STATE
 
 
 class Held(Generic[T]):
@@ -38,7 +34,7 @@ class Held(Generic[T]):
         self.schema_version: Final = envelope.schema_version
         self.meta: Final[Mapping[str, str]] = envelope.meta
         self.kind: Final = envelope.kind
-        if envelope.kind is _STATE:
+        if envelope.kind is STATE:
             self.value = value  # type: ignore[assignment]  # T may be None itself; a reader returns None else for a tombstone
 
     @property

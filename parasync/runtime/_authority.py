@@ -26,9 +26,6 @@ T = TypeVar("T")
 RemoteWriter: TypeAlias = Callable[[str | None, T | None, Put], Awaitable[Version]]
 """Takes the id (None for the object without one), the checked value (None: delete) and the request; returns the new version."""
 
-# Python 3.11 takes longer to find a member in an enum than to check the fields of a small object.
-_STATE: Final = Kind.STATE
-
 UPDATE_ATTEMPTS_MAX: Final = 100
 """How often `update` tries when others write the same object; then it raises `ConflictError`."""
 
@@ -80,6 +77,7 @@ class authority(Generic[T]):
         self._desk.loading = loading
         self._office = self._desk.office
         self._pen = Pen(topic.name, transport, self._store, self._office)
+        self._desk.publish = self._pen.publish
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._closed = False
@@ -146,7 +144,7 @@ class authority(Generic[T]):
         limit_bytes = getattr(self._transport, "body_bytes_max", None)
         if limit_bytes is not None and len(body) > limit_bytes:
             raise EncodeError(f"got a value of {len(body)} bytes, expected at most {limit_bytes}: this bus carries no more")
-        draft = self._draft(key, body, _STATE, expected, idempotency_key, meta)
+        draft = self._draft(key, body, expected, idempotency_key, meta)
         version = self._pen.write_now(value, draft)
         return await self._pen.write(value, draft) if version is None else version
 
@@ -166,7 +164,7 @@ class authority(Generic[T]):
         """
         key = self._key(ident)
         self._check_usable()
-        return await self._pen.write(None, self._draft(key, EncodedBody(), Kind.TOMBSTONE, expected, idempotency_key, NO_META))
+        return await self._pen.write(None, self._draft(key, EncodedBody(), expected, idempotency_key, NO_META, Kind.TOMBSTONE))
 
     async def get(self, ident: str | None) -> Snapshot[T]:
         """The object as it is stored, with its version.
@@ -264,10 +262,10 @@ class authority(Generic[T]):
         self,
         key: str,
         body: EncodedBody,
-        kind: Kind,
         expected: Version | None,
         idempotency_key: str | None,
         meta: Mapping[str, str],
+        kind: Kind = Kind.STATE,
     ) -> Draft:
         if expected is not None or idempotency_key is not None:
             check_conditions(expected, idempotency_key)

@@ -45,7 +45,7 @@ def check_meta(meta: Mapping[str, str]) -> None:
     Raises:
         EncodeError: it is no mapping of texts, or too large.
     """
-    if meta and not (isinstance(meta, Mapping) and meta_fits(meta)):
+    if not (isinstance(meta, Mapping) and meta_fits(meta)):
         fitting = f"at most {META_ENTRIES_MAX} texts by name, {META_BYTES_MAX} bytes in all"
         raise EncodeError(f"got a meta that does not fit, expected {fitting}")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -66,6 +67,8 @@ class Desk:
         self._other = other
         self._reissued = (0, 0)
         self.loading = False
+        self.publish: Callable[[str, Envelope[Any]], None] = partial(publish_stored, transport)
+        """Publishes what is stored already; whoever writes as well has to know of it."""
         self.office = Office(topic, transport, store, terms, self.respond)
 
     async def respond(self, request: Request) -> Response:
@@ -173,7 +176,7 @@ class Desk:
             version, _ = await self._store.write(self._topic, self.office.epoch, draft)
         except ConflictError:
             return  # a write that came between is as good: it is above the lost history too, and was published
-        publish_stored(self._transport, key, attrs.evolve(held, sequence=version.sequence, epoch=version.epoch))
+        self.publish(key, attrs.evolve(held, sequence=version.sequence, epoch=version.epoch))
 
     async def _list(self, request: ListKeys) -> KeyPage:
         self.office.check_epoch(await self._store.state(self._topic))

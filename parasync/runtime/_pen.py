@@ -8,7 +8,7 @@ import logging
 from typing import Any, Final
 
 from parasync.errors import FencedError, IndeterminateError, ParasyncError
-from parasync.protocol import Envelope, Version
+from parasync.protocol import ABSENT, Envelope, Version
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Office
 from parasync.stores import Draft, Outcome
@@ -93,6 +93,12 @@ class Pen:
                 del under_way[key]
                 self._published.pop(key, None)
 
+    def publish(self, key: str, envelope: Envelope[Any]) -> None:
+        """Publish what is stored already; writes of the same object that are under way come after it."""
+        if key in self._under_way:
+            self._published[key] = max(envelope.version, self._published.get(key, ABSENT))
+        publish_stored(self._transport, key, envelope)
+
     async def aclose(self) -> None:
         """Wait for the repairs that are under way."""
         if self._repairs:
@@ -141,7 +147,7 @@ class Pen:
         with contextlib.suppress(ParasyncError):
             _, stored = await self._store.read(self._topic, [key])
             if key in stored and stored[key].epoch == self._office.epoch:
-                publish_stored(self._transport, key, stored[key])
+                self.publish(key, stored[key])
 
 
 def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from parasync.protocol import Held, Kind, Status, Version
+from parasync.protocol import TOMBSTONE, Held, Status, Version
 
 T = TypeVar("T")
-
-# Python 3.11 takes longer to find a member in an enum than to make a change.
-_TOMBSTONE: Final = Kind.TOMBSTONE
 
 Cause: TypeAlias = Literal["seed", "live", "answer", "since"]
 """Why a replica shows something else: a seed, a publication, an answer, or (`since`) what a stream began with."""
@@ -115,8 +112,8 @@ def change_between(old: Held[T] | None, new: Held[Any], cause: Cause) -> Change[
         # What never was is of no life, and all that was written came after it.
         comparable = old.epoch == new.epoch or not old.sequence
         skipped = new.sequence - old.sequence - 1 if comparable and new.sequence > old.sequence else None
-        value = None if old.kind is _TOMBSTONE else old.value
-    deleted = new.kind is _TOMBSTONE
+        value = None if old.kind is TOMBSTONE else old.value
+    deleted = new.kind is TOMBSTONE
     return Change(value, None if deleted else new.value, new.version, cause, skipped, deleted, new.meta)
 
 

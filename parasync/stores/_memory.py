@@ -12,16 +12,13 @@ from typing import Final, TypeAlias, cast
 import attrs
 
 from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError, UsageError
-from parasync.protocol import ABSENT, EncodedBody, Envelope, Kind, Version, next_version
+from parasync.protocol import ABSENT, TOMBSTONE, EncodedBody, Envelope, Version, next_version
 from parasync.stores._protocol import Draft, Outcome, TopicState
 
 IDEMPOTENCY_WINDOW_S: Final = 24 * 3600.0
 """How long an idempotency key is remembered, in seconds."""
 IDEMPOTENCY_KEYS_MAX: Final = 100_000
 """How many idempotency keys of a topic are remembered; beyond, the oldest is forgotten before its time."""
-
-# Python 3.11 takes longer to find a member in an enum than to compare a dozen numbers.
-_TOMBSTONE: Final = Kind.TOMBSTONE
 
 
 class MemoryStore:
@@ -99,7 +96,7 @@ class MemoryStore:
                 if done is not None:
                     return Outcome(done, fresh=False)
             current = held.objects.get(draft.key)
-            deletes = draft.kind is _TOMBSTONE
+            deletes = draft.kind is TOMBSTONE
             if deletes or draft.expected is not None:
                 _check_expected(draft, current)
             below = None if current is None else current[0]
@@ -122,7 +119,7 @@ class MemoryStore:
         with self._lock:
             objects = self._topics.get(topic, _Topic()).objects
             found = [key for key in objects if key > after and key.startswith(prefix)]
-            live = (key for key in found if objects[key][1].kind is not _TOMBSTONE)
+            live = (key for key in found if objects[key][1].kind is not TOMBSTONE)
             return [(key, objects[key][0]) for key in heapq.nsmallest(limit, live)]
 
     def _claimed(self, topic: str, epoch: int) -> _Topic:
@@ -170,7 +167,7 @@ def _fenced(stored: int, mine: int) -> FencedError:
 def _envelope(held: _Object) -> Envelope[EncodedBody | None]:
     (epoch, sequence), draft = held
     return Envelope(
-        None if draft.kind is _TOMBSTONE else draft.body,
+        None if draft.kind is TOMBSTONE else draft.body,
         draft.schema_version,
         sequence,
         epoch,
@@ -181,11 +178,11 @@ def _envelope(held: _Object) -> Envelope[EncodedBody | None]:
 
 
 def _check_expected(draft: Draft, current: _Object | None) -> None:
-    exists = current is not None and current[1].kind is not _TOMBSTONE
+    exists = current is not None and current[1].kind is not TOMBSTONE
     where = current[0] if current is not None else None
     if draft.expected is not None and (exists if draft.expected == ABSENT else draft.expected != where):
         at = f"it is at {where}" if exists else "it does not exist"
         wanted = "no object" if draft.expected == ABSENT else f"version {draft.expected}"
         raise ConflictError(f"got expected {wanted}, but {at}: read it again, then write", where)
-    if draft.kind is _TOMBSTONE and not exists and not draft.reissue:
+    if draft.kind is TOMBSTONE and not exists and not draft.reissue:
         raise DeletedError("got a delete of an object that does not exist", where)

@@ -9,24 +9,39 @@ from parasync.testing._servers import NatsServer, find_nats_server
 from parasync.testing._sweep import Cut, sweep
 from parasync.testing._trace import Trace
 from parasync.testing.conformance import Clause, Ends, Finding, Report, check_store, check_transport
+from parasync.testing.simulation import simulate
+from parasync.testing.simulation._course import Course, Event, Step, Violation
+from parasync.testing.simulation._many import Simulation
+from parasync.testing.simulation._scenario import FaultPlan, ProcessFaults, Topology
+from parasync.testing.simulation._totals import Totals
 
 __all__ = [
     "ChaosProxy",
     "Clause",
+    "Course",
     "Cut",
     "Ends",
+    "Event",
+    "FaultPlan",
     "Faults",
     "FaultyStore",
     "FaultyTransport",
     "Finding",
     "NatsServer",
+    "ProcessFaults",
     "Report",
+    "Simulation",
+    "Step",
     "StoreFaults",
+    "Topology",
+    "Totals",
     "Trace",
+    "Violation",
     "check_store",
     "check_transport",
     "find_nats_server",
     "run",
     "settle",
+    "simulate",
     "sweep",
 ]

@@ -8,8 +8,9 @@ fault that is switched off changes nothing of the others.
 from __future__ import annotations
 
 import random
-from collections import Counter
-from typing import Any, Final, Literal, TypeAlias
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -21,14 +22,25 @@ Fault: TypeAlias = Literal[
 """What a `FaultyTransport` can do to messages."""
 StoreFault: TypeAlias = Literal["before", "after", "slow", "hang", "foreign", "lose", "go_back", "claim"]
 """What a `FaultyStore` can do."""
+_KINDS: Final = frozenset((*get_args(Fault), *get_args(StoreFault)))
+
+STRUCK_MAX: Final = 100_000
+"""How many strikes a faulty transport or store remembers; older ones are forgotten."""
 
 Span: TypeAlias = tuple[float, float]
 """The shortest and the longest time, in seconds."""
+Struck: TypeAlias = tuple[str, int, str]
+"""A line, the number of a message on it, from 1, and the kind of fault that struck it."""
 
 
 def _rate(_: object, attribute: attrs.Attribute[float], rate: object) -> None:
     if not isinstance(rate, int | float) or not 0 <= rate <= 1:
         raise UsageError(f"got {attribute.name}={rate!r}, expected a rate from 0 to 1")
+
+
+def _never() -> float:
+    """A field for a rate, which is 0 where nothing else is said."""
+    return attrs.field(default=0.0, validator=_rate)
 
 
 def _span(_: object, attribute: attrs.Attribute[Span], span: Any) -> None:
@@ -63,26 +75,28 @@ class Faults:
         delay_s: how long what is reordered or delayed takes, in seconds.
         outage_s: how long a partition, a lost connection, a slow subscriber or a hang lasts, in seconds.
         queue_max: how many messages wait for a slow subscriber, above 0.
+        only: let these strike, whatever the rates, e.g. what mattered of an earlier `struck`; None goes by the rates.
 
     Raises:
         UsageError: a rate is not from 0 to 1, or a time or limit makes no sense.
     """
 
     seed: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
-    drop: float = attrs.field(default=0.0, validator=_rate)
-    duplicate: float = attrs.field(default=0.0, validator=_rate)
-    reorder: float = attrs.field(default=0.0, validator=_rate)
-    delay: float = attrs.field(default=0.0, validator=_rate)
-    corrupt: float = attrs.field(default=0.0, validator=_rate)
-    truncate: float = attrs.field(default=0.0, validator=_rate)
-    poison: float = attrs.field(default=0.0, validator=_rate)
-    partition: float = attrs.field(default=0.0, validator=_rate)
-    disconnect: float = attrs.field(default=0.0, validator=_rate)
-    slow: float = attrs.field(default=0.0, validator=_rate)
-    hang: float = attrs.field(default=0.0, validator=_rate)
+    drop: float = _never()
+    duplicate: float = _never()
+    reorder: float = _never()
+    delay: float = _never()
+    corrupt: float = _never()
+    truncate: float = _never()
+    poison: float = _never()
+    partition: float = _never()
+    disconnect: float = _never()
+    slow: float = _never()
+    hang: float = _never()
     delay_s: Span = attrs.field(default=(0.001, 0.1), validator=_span)
     outage_s: Span = attrs.field(default=(0.1, 2.0), validator=_span)
     queue_max: int = attrs.field(default=16, validator=_count)
+    only: frozenset[Struck] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -101,22 +115,24 @@ class StoreFaults:
         claim: another epoch claims the topic, as another authority would.
         slow_s: how long a slow call takes, in seconds.
         hang_s: how long one that hangs takes, in seconds.
+        only: let these strike, whatever the rates, e.g. what mattered of an earlier `struck`; None goes by the rates.
 
     Raises:
         UsageError: a rate is not from 0 to 1, or a time makes no sense.
     """
 
     seed: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
-    before: float = attrs.field(default=0.0, validator=_rate)
-    after: float = attrs.field(default=0.0, validator=_rate)
-    slow: float = attrs.field(default=0.0, validator=_rate)
-    hang: float = attrs.field(default=0.0, validator=_rate)
-    foreign: float = attrs.field(default=0.0, validator=_rate)
-    lose: float = attrs.field(default=0.0, validator=_rate)
-    go_back: float = attrs.field(default=0.0, validator=_rate)
-    claim: float = attrs.field(default=0.0, validator=_rate)
+    before: float = _never()
+    after: float = _never()
+    slow: float = _never()
+    hang: float = _never()
+    foreign: float = _never()
+    lose: float = _never()
+    go_back: float = _never()
+    claim: float = _never()
     slow_s: Span = attrs.field(default=(0.01, 0.5), validator=_span)
     hang_s: Span = attrs.field(default=(5.0, 60.0), validator=_span)
+    only: frozenset[Struck] | None = None
 
 
 class Fates:
@@ -125,35 +141,55 @@ class Fates:
     Args:
         faults: the rates and the seed.
         line: the name of the line; each has other luck.
+        note: is told what strikes.
     """
 
-    __slots__ = ("_streams",)
+    __slots__ = ("_line", "_note", "_number", "_only", "_seed", "_streams")
 
-    def __init__(self, faults: Faults | StoreFaults, line: str) -> None:
+    def __init__(self, faults: Faults | StoreFaults, line: str, note: Callable[[Struck], None]) -> None:
+        self._line = line
+        self._note = note
+        self._number = 0
+        self._only = faults.only
+        self._seed = faults.seed
         self._streams: dict[str, tuple[float, random.Random]] = {}
         for field in attrs.fields(type(faults)):
             rate = getattr(faults, field.name)
-            if field.name in _KINDS and rate > 0:
+            if field.name in _KINDS and (rate > 0 or self._only is not None):
                 # A text seeds alike in every process; a hash would not.
                 chance = random.Random(f"{faults.seed} {line} {field.name}")  # noqa: S311
                 self._streams[field.name] = (rate, chance)
 
     def next(self) -> dict[str, random.Random]:
         """The kinds of fault that strike the next message, each with the chance that its details are drawn from."""
+        if not self._streams:
+            return {}
+        self._number += 1
+        number = self._number
+        if self._only is None:
+            kinds = [kind for kind, (rate, chance) in self._streams.items() if chance.random() < rate]
+        else:
+            kinds = [kind for kind in self._streams if (self._line, number, kind) in self._only]
+        for kind in kinds:
+            self._note((self._line, number, kind))
         # The details come from elsewhere, since it depends on the message how many of them are needed.
-        return {
-            kind: random.Random(chance.getrandbits(64))  # noqa: S311
-            for kind, (rate, chance) in self._streams.items()
-            if chance.random() < rate
-        }
+        return {kind: random.Random(f"{self._seed} {self._line} {kind} {number}") for kind in kinds}  # noqa: S311
 
 
-_KINDS: Final = frozenset(
-    {
-        *("drop", "duplicate", "reorder", "delay", "corrupt", "truncate", "poison", "partition", "disconnect", "slow", "hang"),
-        *("before", "after", "foreign", "lose", "go_back", "claim"),
-    }
-)
+class Strikes:
+    """The last `STRUCK_MAX` strikes of one party, and who wants to be told of each."""
+
+    __slots__ = ("recent", "witness")
+
+    def __init__(self) -> None:
+        self.recent: deque[Struck] = deque(maxlen=STRUCK_MAX)
+        self.witness: Callable[[Struck], None] | None = None
+
+    def note(self, struck: Struck) -> None:
+        """One more."""
+        self.recent.append(struck)
+        if self.witness is not None:
+            self.witness(struck)
 
 
 class Tally(Counter[str]):

@@ -88,7 +88,7 @@ class FaultyAsks:
     def _struck(self, line: str) -> dict[str, Random]:
         fates = self._fates.get(line)
         if fates is None:
-            fates = self._fates[line] = Fates(self._link.faults, line)
+            fates = self._fates[line] = Fates(self._link.faults, line, self._link.strikes.note)
         struck = {} if self._link.calm else fates.next()
         self._link.strike(struck)
         return struck

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias, TypeVar, cast
 from parasync.errors import FencedError, IndeterminateError, StoreError, UsageError
 from parasync.protocol import EncodedBody, Envelope, Version
 from parasync.stores import Draft, Outcome, Store, TopicState
-from parasync.testing._faults import Fates, Span, StoreFaults, Tally
+from parasync.testing._faults import Fates, Span, StoreFaults, Strikes, Struck, Tally
 from parasync.testing._link import between
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class FaultyStore:
         self._done: list[_Step] = []
         self._epochs: dict[str, int] = {}
         self._tally = Tally()
+        self._strikes = Strikes()
         self._fates: dict[str, Fates] = {}
         self._hung: dict[asyncio.Future[None], None] = {}
         self._calm = False
@@ -59,6 +60,11 @@ class FaultyStore:
     def fired(self) -> Mapping[str, int]:
         """How many calls each kind of fault really hit until now."""
         return dict(self._tally)
+
+    @property
+    def struck(self) -> tuple[Struck, ...]:
+        """What the seed let strike until now, in order; `StoreFaults(only=…)` repeats a part of it."""
+        return tuple(self._strikes.recent)
 
     def heal(self) -> None:
         """Let what hangs go on, and no fault strike any more. Lost data stay lost."""
@@ -132,7 +138,7 @@ class FaultyStore:
     async def _faulty(self, method: str, topic: str, call: Callable[[Store], Awaitable[T]]) -> T:
         fates = self._fates.get(method)
         if fates is None:
-            fates = self._fates[method] = Fates(self._faults, method)
+            fates = self._fates[method] = Fates(self._faults, method, self._strikes.note)
         struck = {} if self._calm else fates.next()
         if not struck:
             return await call(self.inner)

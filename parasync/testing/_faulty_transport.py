@@ -11,7 +11,7 @@ from typing import Any, Self
 from parasync.codec import Codec
 from parasync.errors import ClosedError, UsageError
 from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, check_topic, parse_key
-from parasync.testing._faults import Fates, Faults
+from parasync.testing._faults import Fates, Faults, Struck
 from parasync.testing._faulty_asks import FaultyAsks
 from parasync.testing._line import Line
 from parasync.testing._link import Link, Trouble
@@ -51,7 +51,8 @@ class FaultyTransport:
         check_transport(inner)
         self.inner = inner
         self._link = Link(Faults() if faults is None else faults, lambda: self.loop)
-        self._asks: FaultyAsks | None = FaultyAsks(inner, self._link) if isinstance(inner, AskTransport) else None
+        asker = inner if isinstance(inner, AskTransport) else None
+        self._asking_half = None if asker is None else (FaultyAsks(asker, self._link), asker)
         self._tasks = Tasks()
         self._names: dict[str, int] = {}
         self._subscriptions: dict[Line, Unsubscribe] = {}
@@ -68,11 +69,17 @@ class FaultyTransport:
         return dict(self._link.tally)
 
     @property
+    def struck(self) -> tuple[Struck, ...]:
+        """What the seed let strike until now, in order; `Faults(only=…)` repeats a part of it."""
+        return tuple(self._link.strikes.recent)
+
+    @property
     def capabilities(self) -> Capabilities:
         """Those of the transport below, but never lossless, and not ordered where something is reordered."""
         below = self.inner.capabilities
         ordered = below.ordered and not self.faults.reorder
-        return Capabilities(lossless=False, ordered=ordered, threads=below.threads, ask=below.ask and self._asks is not None)
+        asks = below.ask and self._asking_half is not None
+        return Capabilities(lossless=False, ordered=ordered, threads=below.threads, ask=asks)
 
     @property
     def codec(self) -> Codec:
@@ -148,7 +155,7 @@ class FaultyTransport:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """See `AskTransport`; works on transports that cannot ask, too."""
-        return (self.inner if isinstance(self.inner, AskTransport) else self._tasks).spawn(work, name)
+        return (self._tasks if self._asking_half is None else self._asking_half[1]).spawn(work, name)
 
     def serve(self, topic: str, responder: Responder) -> Unsubscribe:
         """See `AskTransport`."""
@@ -201,7 +208,7 @@ class FaultyTransport:
 
     def _fates(self, name: str) -> Fates:
         number = self._names[name] = self._names.get(name, 0) + 1
-        return Fates(self._link.faults, f"{name} {number}")
+        return Fates(self._link.faults, f"{name} {number}", self._link.strikes.note)
 
     def _heard(self, name: str, deliver: Callable[[str, Envelope[Any]], None], interrupted: Interrupted | None) -> Line:
         return Line(self._link, self._fates(f"in {name}"), "incoming", self.codec, deliver, interrupted)
@@ -238,9 +245,9 @@ class FaultyTransport:
 
     def _asking(self) -> tuple[FaultyAsks, AskTransport]:
         self._check_open("an ask")
-        if self._asks is None or not isinstance(self.inner, AskTransport):
+        if self._asking_half is None:
             raise UsageError(f"got an ask over a {type(self.inner).__name__}, expected a transport that can ask")
-        return self._asks, self.inner
+        return self._asking_half
 
 
 def _told(line: Line) -> Interrupted | None:

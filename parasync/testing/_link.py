@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias
 
 from parasync.errors import ParasyncError, TransportError
-from parasync.testing._faults import Faults, Span, Tally
+from parasync.testing._faults import Faults, Span, Strikes, Tally
 from parasync.transports._tasks import current_loop, running_loop
 
 Direction: TypeAlias = Literal["incoming", "outgoing"]
@@ -47,6 +47,7 @@ class Link:
     def __init__(self, faults: Faults, loop: Callable[[], asyncio.AbstractEventLoop | None]) -> None:
         self.faults = faults
         self.tally = Tally()
+        self.strikes = Strikes()
         self.lock = threading.RLock()
         self.calm = False
         """Whether no fault strikes any more."""

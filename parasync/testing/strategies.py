@@ -1,4 +1,4 @@
-"""What Hypothesis can draw for parasync: keys, versions, values of a topic, its envelopes, and what a bus makes of them.
+"""What Hypothesis can draw for parasync: keys, versions, values of a topic, its envelopes, what a bus makes of them, faults.
 
 Needs `hypothesis`, which the extra `testing` brings.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
+import attrs
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument, ResolutionFailed
 
 from parasync import Envelope, Kind, MsgpackCodec, Topic, Version
 from parasync.errors import EncodeError, InvalidTypeError, UsageError
 from parasync.protocol import EPOCH_MAX, KEY_BYTES_MAX, SEQUENCE_MAX, EncodedBody
+from parasync.testing._faults import Faults, StoreFaults
+from parasync.testing.simulation._scenario import FaultPlan, ProcessFaults, Topology
 
 T = TypeVar("T")
 
@@ -21,7 +24,14 @@ HISTORY_MAX: Final = 12
 """How many versions a drawn history has at the most, unless you say otherwise."""
 DELIVERIES_MAX: Final = 3
 """How often each envelope is delivered at the most."""
+RATE_MAX: Final = 0.3
+"""How often a drawn fault strikes at the most, unless you say otherwise; of what is struck more often, too little is left."""
+TIMES_MAX: Final = 3
+"""How often each thing happens to processes at the most in a drawn plan."""
+SEED_MAX: Final = 2**32 - 1
+"""The largest drawn seed."""
 
+_LOSSES: Final = ("lose", "go_back", "claim")
 _CODEC: Final = MsgpackCodec(fast=False)
 
 
@@ -163,8 +173,71 @@ def deliveries(
     return tuple([history[place] for place in arriving])
 
 
+def seeds() -> st.SearchStrategy[int]:
+    """Seeds of simulations, of runs in virtual time, and of faults. Shrinks to 0."""
+    return st.integers(0, SEED_MAX)
+
+
+def faults(*, rate_max: float = RATE_MAX) -> st.SearchStrategy[Faults]:
+    """What a `FaultyTransport` does, with its seed. Shrinks to no fault at all.
+
+    Args:
+        rate_max: how often each kind of fault strikes at the most, from 0 to 1.
+    """
+    return st.builds(Faults, seed=seeds(), **_rates(Faults, rate_max))
+
+
+def store_faults(*, rate_max: float = RATE_MAX, loses: bool = True) -> st.SearchStrategy[StoreFaults]:
+    """What a `FaultyStore` does, with its seed. Shrinks to no fault at all.
+
+    Args:
+        rate_max: how often each kind of fault strikes at the most, from 0 to 1.
+        loses: whether it may lose its data, go back to older ones, and be claimed by others.
+    """
+    kinds = {kind: rate for kind, rate in _rates(StoreFaults, rate_max).items() if loses or kind not in _LOSSES}
+    return st.builds(StoreFaults, seed=seeds(), **kinds)
+
+
+def fault_plans(*, rate_max: float = RATE_MAX) -> st.SearchStrategy[FaultPlan]:
+    """All that goes wrong in a simulation. Shrinks to nothing that does.
+
+    Args:
+        rate_max: how often each kind of fault strikes at the most, from 0 to 1.
+    """
+    times = {field.name: st.integers(0, TIMES_MAX) for field in attrs.fields(ProcessFaults)}
+    store = store_faults(rate_max=rate_max, loses=False)
+    return st.builds(FaultPlan, network=faults(rate_max=rate_max), store=store, processes=st.builds(ProcessFaults, **times))
+
+
+def topologies() -> st.SearchStrategy[Topology]:
+    """Who takes part in a simulation. Shrinks to one authority, one reader with one replica, and nothing that is done."""
+    few = st.integers(1, 3)
+    return st.builds(
+        Topology,
+        authorities=few,
+        disks=st.sampled_from(["shared", "own"]),
+        readers=few,
+        replicas=few,
+        keys=few,
+        monolith=st.booleans(),
+        conflates=st.booleans(),
+        gap=st.sampled_from(["refetch", "apply"]),
+        actions=st.integers(0, 40),
+    ).map(_as_in_a_monolith)
+
+
+def _as_in_a_monolith(drawn: Topology) -> Topology:
+    """One process has one authority, and parses nothing that it did not encode."""
+    return attrs.evolve(drawn, authorities=1, conflates=False, unreadable=None) if drawn.monolith else drawn
+
+
+def _rates(kind: type[Faults | StoreFaults], rate_max: float) -> dict[str, st.SearchStrategy[float]]:
+    """A rate for each kind of fault: often none, so that the others are seen alone."""
+    # In hundredths, which are drawn and shrunk faster than any float.
+    rate = st.one_of(st.just(0.0), st.integers(1, 100).map(lambda hundredths: hundredths / 100 * rate_max))
+    return {field.name: rate for field in attrs.fields(kind) if field.type in (float, "float")}
+
+
 def _with_body(topic: Topic[T], envelope: Envelope[T | None]) -> Envelope[Any]:
     body = None if envelope.kind is Kind.TOMBSTONE else topic.encode(envelope.value, _CODEC)  # type: ignore[arg-type]
-    return Envelope(
-        envelope.value, envelope.schema_version, envelope.sequence, envelope.epoch, envelope.after, envelope.kind, body=body
-    )
+    return attrs.evolve(envelope, body=body)

@@ -1,4 +1,4 @@
-"""What a server sends, cut into messages: straight to the sink of each, at a third of what the client's own parser costs.
+"""What a server sends, cut into messages: straight to the sink of each, faster than by the client's own parser.
 
 Only messages are read here. Every other line (PING, PONG, INFO, -ERR, +OK) is rare, and goes to the client as it is.
 """

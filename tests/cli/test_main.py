@@ -24,7 +24,7 @@ def test_without_words_it_shows_what_there_is(shell: Shell) -> None:
     assert done.code == 2
     for text in (done.err, shell.out("-h")):
         listed = [line.split()[0] for line in text.splitlines() if line.startswith("  ") and line.split()[0] in _MODULES]
-        assert listed == ["demo", "serve", "watch", "get", "put", "delete", "ls"]
+        assert listed == ["demo", "serve", "watch", "get", "put", "delete", "ls", "simulate"]
         assert "Begin with: parasync demo" in text
 
 
@@ -37,7 +37,7 @@ def test_the_help_of_each_command_ends_with_examples(name: str) -> None:
     head, _, examples = text.partition("Examples:\n")
     assert examples.count(f"  $ parasync {name}") >= 2
     assert head.count("--help") == 1
-    assert (name == "demo") == ("--url" not in head)
+    assert (name in ("demo", "simulate")) == ("--url" not in head)
     assert all(len(line) <= 130 for line in text.splitlines())
 
 

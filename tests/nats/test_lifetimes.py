@@ -7,6 +7,7 @@ import gc
 import os
 import time
 import warnings
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -20,24 +21,30 @@ pytestmark = pytest.mark.nats
 QUICK = {"reconnect_max_s": 0.05, "connect_timeout_s": 0.5, "ping_interval_s": 0.2}
 
 
-async def test_closing_ends_a_first_connection_that_is_being_made_at_every_moment(server: NatsServer) -> None:
+async def at_every_moment(url: str) -> AsyncIterator[tuple[NatsTransport, asyncio.Task[NatsTransport]]]:
+    """First connections that are being made, each for one turn of the loop more; no task of any may be left."""
     tasks = asyncio.all_tasks()
-    ended = 0
     for turns in range(200):
-        bus = NatsTransport(server.url)
+        bus = NatsTransport(url)
         entering = asyncio.create_task(bus.__aenter__())
         for _ in range(turns):
             await asyncio.sleep(0)
         if entering.done():
             await bus.aclose()
             break
+        yield bus, entering
+        await eventually(lambda: asyncio.all_tasks() == tasks)
+
+
+async def test_closing_ends_a_first_connection_that_is_being_made_at_every_moment(server: NatsServer) -> None:
+    ended = 0
+    async for bus, entering in at_every_moment(server.url):
         async with asyncio.timeout(DEADLINE_S):
             await bus.aclose()
             with pytest.raises(ClosedError, match=r"on a closed transport|closed while it was being connected"):
                 await entering
         ended += 1
         assert (bus.connected, bus.closed) == (False, True)
-        await eventually(lambda: asyncio.all_tasks() == tasks)
     assert ended > 5
 
 
@@ -67,22 +74,14 @@ async def test_closing_does_not_wait_for_a_server_that_never_answers(server: Nat
 
 
 async def test_cancelling_a_first_connection_at_every_moment_leaves_nothing_behind(server: NatsServer) -> None:
-    tasks = asyncio.all_tasks()
     cancelled = 0
-    for turns in range(200):
-        bus = NatsTransport(server.url)
-        entering = asyncio.create_task(bus.__aenter__())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        if not entering.cancel():
-            await bus.aclose()
-            break
+    async for bus, entering in at_every_moment(server.url):
+        entering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await entering
         cancelled += 1
         assert not bus.connected
         await bus.aclose()
-        await eventually(lambda: asyncio.all_tasks() == tasks)
     assert cancelled > 5
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from parasync import ABSENT, Envelope, InProcessTransport, Kind, Pace, Terms, Topic, synced
 from parasync.protocol import Answer, Ask, Outcome, Request
 from parasync.runtime import _hub
+from parasync.testing import settle
+from parasync.testing._loop import VirtualLoop
 from tests.lossy import LossyTransport
 from tests.virtual_time import now_s
 
@@ -109,6 +111,9 @@ async def until(done: Callable[[], object]) -> None:
 
 async def turns(count: int = 20) -> None:
     """Let everything that is ready to run do so."""
+    if isinstance(asyncio.get_running_loop(), VirtualLoop):
+        await settle()
+        return
     for _ in range(count):
         await asyncio.sleep(0)
 

@@ -297,6 +297,7 @@ async def test_a_replica_that_has_heard_of_more_lifts_the_authority_above_it() -
 @in_virtual_time
 async def test_a_look_finds_the_epoch_that_a_replica_heard_of_also_if_it_does_not_ask() -> None:
     async with LossyTransport() as bus, owner_on(bus) as owner:
+        await turns()  # its first look is over
         replica = synced(A, bus, refetch=lambda: envelope(1, epoch=owner.epoch + 5), pace=pace())
         await replica.ready()
         heard = replica._member.current_epoch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
@@ -19,6 +18,7 @@ from parasync.testing.conformance import _reading, _storing
 from parasync.testing.conformance._clauses import STORE_CLAUSES
 from parasync.testing.conformance._run import Check
 from tests.testing import broken_stores
+from tests.testing.broken import broken_clause, fails_one
 from tests.testing.broken_stores import SlowStore
 from tests.testing.sqlite_store import ImpatientStore, SqliteStore
 
@@ -38,12 +38,6 @@ ECHOES = {
     "ForgetsIdempotency": {11, 12},
 }
 """The clauses whose checks see more of a broken store than the clause that it breaks."""
-
-
-def broken_clause(store: type[Any]) -> int:
-    found = re.match(r"Clause (\d+)", store.__doc__ or "")
-    assert found
-    return int(found[1])
 
 
 @pytest.mark.parametrize("store", [MemoryStore, SlowStore])
@@ -117,16 +111,7 @@ MODULES = (_storing, _reading)
 async def test_every_check_is_failed_by_a_store_that_breaks_its_clause(
     check: Check[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in MODULES:
-        monkeypatch.setattr(module.check, "found", [check] if check in module.check.found else [])
-    failures = []
-    for name, store in BROKEN.items():
-        if broken_clause(store) == check.clause:
-            try:
-                await check_store(store)
-            except ConformanceError:
-                failures.append(name)
-    assert failures
+    assert await fails_one(check, MODULES, BROKEN.values(), check_store, monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "clause"), [(name, clause) for name, found in ECHOES.items() for clause in sorted(found)])

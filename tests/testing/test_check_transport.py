@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import pickle
 import random
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport
 from tests.nats.kit import raw
 from tests.testing import broken_transports
+from tests.testing.broken import broken_clause, fails_one
 from tests.testing.broken_transports import LinkedTransport, QueuedTransport, linked, lossy
 
 pytestmark = pytest.mark.project
@@ -56,12 +56,6 @@ def check_all(factory: Callable[[], Any], *, threads: bool = False, seed: int = 
     if threads:
         return asyncio.run(check_transport(factory))
     return run(lambda: check_transport(factory, clauses=set(TRANSPORT_CLAUSES) - {NEEDS_THREADS}), seed=seed)
-
-
-def broken_clause(transport: type[Any]) -> int:
-    found = re.match(r"Clause (\d+)", transport.__doc__ or "")
-    assert found
-    return int(found[1])
 
 
 def nats_ends(server: NatsServer, direct: bool | None) -> Callable[[], Any]:
@@ -145,16 +139,10 @@ MODULES = (_carrying, _bounds, _asking)
 async def test_every_check_is_failed_by_a_transport_that_breaks_its_clause(
     check: Check[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in MODULES:
-        monkeypatch.setattr(module.check, "found", [check] if check in module.check.found else [])
-    failures = []
-    for name, transport in BROKEN.items():
-        if broken_clause(transport) == check.clause:
-            try:
-                await check_transport(factory_of(transport), patience_s=IMPATIENT_S)
-            except ConformanceError:
-                failures.append(name)
-    assert failures
+    async def checked(transport: type[Any]) -> None:
+        await check_transport(factory_of(transport), patience_s=IMPATIENT_S)
+
+    assert await fails_one(check, MODULES, BROKEN.values(), checked, monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "clause"), [(name, clause) for name, found in ECHOES.items() for clause in sorted(found)])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
 from queue import Queue
@@ -134,38 +134,24 @@ def test_no_step_overtakes_a_callback_that_was_ready_before() -> None:
 
 
 def test_steps_take_any_order_and_without_a_seed_that_of_asyncio() -> None:
-    async def main() -> str:
-        order: list[str] = []
-
-        async def step(name: str) -> None:
-            order.append(name)
-
-        asyncio.get_running_loop().call_soon(in_order(order, "-"))
-        tasks = [asyncio.create_task(step(name)) for name in "abc"]
-        asyncio.get_running_loop().call_soon(in_order(order, "+"))
-        await settle()
-        assert all(task.done() for task in tasks)
-        return "".join(order)
-
-    assert run(main, seed=None) == asyncio_order() == "-abc+"
-    found = {run(main, seed=seed) for seed in range(500)}
+    settled = partial(order_of_steps, lambda _: settle())
+    assert run(settled, seed=None) == asyncio.run(order_of_steps(asyncio.wait)) == "-abc+"
+    found = {run(settled, seed=seed) for seed in range(500)}
     assert len(found) == 24, "all orders of a, b, c and +, which a step may be later than"
 
 
-def asyncio_order() -> str:
-    async def main() -> str:
-        order: list[str] = []
+async def order_of_steps(wait: Callable[[list[asyncio.Task[None]]], Awaitable[object]]) -> str:
+    order: list[str] = []
 
-        async def step(name: str) -> None:
-            order.append(name)
+    async def step(name: str) -> None:
+        order.append(name)
 
-        asyncio.get_running_loop().call_soon(in_order(order, "-"))
-        tasks = [asyncio.create_task(step(name)) for name in "abc"]
-        asyncio.get_running_loop().call_soon(in_order(order, "+"))
-        await asyncio.wait(tasks)
-        return "".join(order)
-
-    return asyncio.run(main())
+    asyncio.get_running_loop().call_soon(in_order(order, "-"))
+    tasks = [asyncio.create_task(step(name)) for name in "abc"]
+    asyncio.get_running_loop().call_soon(in_order(order, "+"))
+    await wait(tasks)
+    assert all(task.done() for task in tasks)
+    return "".join(order)
 
 
 def test_methods_of_tasks_are_callbacks_like_others() -> None:

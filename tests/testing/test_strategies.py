@@ -101,6 +101,13 @@ def test_an_envelope_comes_off_a_bus_as_it_was(envelope: Envelope[User | None]) 
     assert USERS.reader(InProcessTransport().codec)(arrived) == envelope.value
 
 
+@pytest.mark.parametrize("envelope", [Envelope(User(1, "Ada"), "2.1", 7, 3), Envelope(None, "2.1", 7, 3, kind=Kind.TOMBSTONE)])
+def test_what_rides_along_comes_off_the_bus_as_well(envelope: Envelope[Any]) -> None:
+    riding = attrs.evolve(envelope, after=5, meta={"by": "eve"})
+    arrived = encoded(USERS, riding)
+    assert (arrived.after, arrived.meta) == (5, {"by": "eve"})
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_deliveries_are_what_a_bus_may_do(data: st.DataObject) -> None:

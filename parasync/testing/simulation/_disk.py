@@ -1,0 +1,195 @@
+"""A disk of the simulated world: a faulty store, and the onlooker below it who sees what it really took, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from parasync.errors import StoreError
+from parasync.protocol import EncodedBody, Envelope, Kind, Version
+from parasync.stores import Draft, Outcome, Store, TopicState
+from parasync.testing._faults import StoreFaults
+from parasync.testing._faulty_store import FaultyStore
+from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Moment, Place
+
+NUMBER: str = "n"
+"""The entry of `meta` in which a writer says which value this is."""
+
+
+class Disk:
+    """Keeps the objects of one topic across the lives of those who use it.
+
+    Args:
+        name: for people.
+        make: makes an empty store.
+        faults: what it does to calls.
+        journal: is told of every write.
+        readable: says whether readers can read this number in this schema version.
+    """
+
+    def __init__(
+        self, name: str, make: Callable[[], Store], faults: StoreFaults, journal: Journal, readable: Callable[[int, str], bool]
+    ) -> None:
+        self.name = name
+        self.journal = journal
+        self.contents: dict[str, Place] = {}
+        """Where each object is now."""
+        self.history: defaultdict[str, list[Moment]] = defaultdict(list)
+        """Where each object was since when."""
+        self.lost = False
+        """Whether data were lost, or became older, at least once."""
+        self._bodies: dict[bytes, int] = {}
+        self._readable = readable
+        self._replaying = False
+        self.store = FaultyStore(lambda: _Watched(make(), self), faults)
+        self.store._strikes.witness = lambda strike: journal.struck(name, strike)
+
+    def took(self, epoch: int, draft: Draft, version: Version) -> None:
+        """A draft has become a version."""
+        place = (version.epoch, version.sequence)
+        self.contents[draft.key] = place
+        if self._replaying:
+            return
+        self.history[draft.key].append(Moment(self.journal.now_s(), place))
+        written = self.journal.written[draft.key]
+        content = self._content(draft)
+        if written.setdefault(place, content) != content:
+            self.journal.broken("P2", self.name, f"{draft.key} got two contents at {version}")
+        if version.epoch != epoch:
+            self.journal.broken("P2", self.name, f"{draft.key} got {version} from an authority of epoch {epoch}")
+
+    def _content(self, draft: Draft) -> Content:
+        if draft.kind is Kind.TOMBSTONE:
+            return GONE
+        # Who writes a lost object anew passes on body and meta as they were.
+        number = int(draft.meta.get(NUMBER, "0")) or self._bodies.get(bytes(draft.body), 0)
+        self._bodies[bytes(draft.body)] = number
+        return Content(number, self._readable(number, draft.schema_version))
+
+    async def forget(self, share: float) -> None:
+        """Go back to what was there after this share of all changes; 0 forgets all."""
+        self.lost = True
+        self._replaying = True
+        self.contents.clear()
+        try:
+            await self.store.go_back(int(share * len(self.store._done)))
+        finally:
+            self._replaying = False
+        now_s = self.journal.now_s()
+        for key, moments in self.history.items():
+            moments.append(Moment(now_s, self.contents.get(key, NOWHERE)))
+
+    def predecessor(self, key: str, version: Version) -> Place:
+        """Where the object was when this version was written."""
+        places = [moment.place for moment in self.history[key]]
+        return ([NOWHERE, *places])[places.index((version.epoch, version.sequence))]
+
+    def lowest_since(self, key: str, since_s: float) -> Place:
+        """The lowest version that the object had here at some moment from then until now."""
+        moments = self.history.get(key)
+        if not moments:
+            return NOWHERE
+        first = bisect_right(moments, since_s, key=lambda moment: moment.at_s) - 1
+        return min(moment.place for moment in moments[first:]) if first >= 0 else NOWHERE
+
+
+class _Watched:
+    """The very store, and who tells what it took."""
+
+    def __init__(self, inner: Store, disk: Disk) -> None:
+        self._inner = inner
+        self._disk = disk
+
+    async def claim(self, topic: str, epoch: int) -> TopicState:
+        return await self._inner.claim(topic, epoch)
+
+    async def history_lost(self, topic: str, epoch: int) -> TopicState:
+        return await self._inner.history_lost(topic, epoch)
+
+    async def state(self, topic: str) -> TopicState:
+        return await self._inner.state(topic)
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        outcome = await self._inner.write(topic, epoch, draft)
+        if outcome.fresh:
+            self._disk.took(epoch, draft, outcome.version)
+        return outcome
+
+    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody | None]]]:
+        return await self._inner.read(topic, keys)
+
+    async def page(self, topic: str, *, prefix: str, after: str, limit: int) -> list[tuple[str, Version]]:
+        return await self._inner.page(topic, prefix=prefix, after=after, limit=limit)
+
+
+@attrs.define(eq=False)
+class Access:
+    """The way of one life of an authority to its disk, until that life ends.
+
+    Args:
+        who: the process.
+        disk: where the objects are.
+        dead: whether the process was killed: what it still tries to do must not happen.
+        point: where in its next write the process is to be killed: before it is stored, or after.
+        kill: kills the process.
+    """
+
+    who: str
+    disk: Disk
+    kill: Callable[[], None]
+    dead: bool = False
+    point: str = ""
+
+    async def claim(self, topic: str, epoch: int) -> TopicState:
+        """See `Store`."""
+        self._alive()
+        authors = self.disk.journal.authors
+        if self.who in authors.values():
+            self.disk.journal.reached["an authority took another epoch"] += 1
+        authors[epoch] = self.who
+        return await self.disk.store.claim(topic, epoch)
+
+    async def history_lost(self, topic: str, epoch: int) -> TopicState:
+        """See `Store`."""
+        self._alive()
+        self.disk.journal.reached["lost history was noticed"] += 1
+        return await self.disk.store.history_lost(topic, epoch)
+
+    async def state(self, topic: str) -> TopicState:
+        """See `Store`."""
+        self._alive()
+        return await self.disk.store.state(topic)
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        """See `Store`."""
+        self._alive()
+        if self.point == "before":
+            await self._die()
+        outcome = await self.disk.store.write(topic, epoch, draft)
+        if self.point == "after":
+            self.disk.journal.reached["killed between store and publish"] += 1
+            await self._die()
+        return outcome
+
+    async def read(self, topic: str, keys: Sequence[str]) -> tuple[TopicState, dict[str, Envelope[EncodedBody | None]]]:
+        """See `Store`."""
+        self._alive()
+        return await self.disk.store.read(topic, keys)
+
+    async def page(self, topic: str, *, prefix: str, after: str, limit: int) -> list[tuple[str, Version]]:
+        """See `Store`."""
+        self._alive()
+        return await self.disk.store.page(topic, prefix=prefix, after=after, limit=limit)
+
+    def _alive(self) -> None:
+        if self.dead:
+            raise StoreError("got a call from a process that was killed")
+
+    async def _die(self) -> None:
+        self.point = ""
+        self.kill()
+        await asyncio.get_running_loop().create_future()

@@ -1,0 +1,331 @@
+"""Those who take part: processes with an authority, and processes that read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import attrs
+
+from parasync.errors import FencedError, ParasyncError, StoreError, TransportError
+from parasync.protocol import Envelope, SchemaVersion, Version
+from parasync.runtime._authority import authority
+from parasync.runtime._office import Terms
+from parasync.runtime._synced import synced
+from parasync.runtime._views import Change
+from parasync.testing.simulation._disk import NUMBER, Access, Disk
+from parasync.testing.simulation._journal import Journal
+from parasync.testing.simulation._judge import Judge, Watched
+from parasync.testing.simulation._scenario import Topology
+from parasync.testing.simulation._tap import Tap
+from parasync.topic import Topic
+
+RESTART_S: Final = 0.3
+"""How long whoever supervises an authority waits until it tries again what failed at its start."""
+
+
+class Patron:
+    """A process with an authority, across its lives.
+
+    Args:
+        name: for people.
+        topology: who takes part.
+        disk: where it keeps the objects.
+        connect: makes the connection of one life.
+        journal: is told what it does.
+    """
+
+    def __init__(self, name: str, topology: Topology, disk: Disk, connect: Callable[[str], Tap], journal: Journal) -> None:
+        self.name = name
+        self.disk = disk
+        self.owner: authority[Any] | None = None
+        """The authority of this life, if there is one."""
+        self.acknowledged: dict[str, Version] = {}
+        """For each key, the last write that was acknowledged in this life."""
+        self._topology = topology
+        self._connect = connect
+        self._journal = journal
+        self._lives = 0
+        self._life: asyncio.Task[None] | None = None
+        self._access: Access | None = None
+        self._tap: Tap | None = None
+        self._stop = asyncio.Event()
+        self._work: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._life is not None
+
+    @property
+    def serving(self) -> bool:
+        """Whether it says that it may write."""
+        return self.owner is not None and self.owner.serving
+
+    def start(self, *, major: int | None = None, clock_s: float = 0.0) -> None:
+        """Begin the next life; does nothing while one lasts.
+
+        Args:
+            major: of the schema that it writes; None for that of the topology.
+            clock_s: how far its wall clock is off.
+        """
+        if self._life is not None:
+            return
+        self._lives += 1
+        self._stop = asyncio.Event()
+        self._tap = self._connect(f"{self.name}.{self._lives}")
+        self._access = Access(self.name, self.disk, self.kill)
+        self.acknowledged = {}
+        topic, terms = self._topology.writes or self._topology.topic, self._topology.terms
+        if major is not None:
+            topic = Topic(topic.name, topic.type, version=f"{major}.0")
+        if clock_s:
+            wall = terms.wall_clock
+            terms = attrs.evolve(terms, wall_clock=lambda: wall() + clock_s)
+        self._journal.note(self.name, f"starts for the {self._lives}. time")
+        work = self._live(topic, terms, self._tap, self._access, self._stop)
+        self._life = asyncio.create_task(work, name=f"{self.name}.{self._lives}")
+
+    async def _live(self, topic: Topic[Any], terms: Terms, tap: Tap, access: Access, stop: asyncio.Event) -> None:
+        while True:
+            try:
+                async with authority(topic, tap, store=access, terms=terms) as owner:
+                    if self._stop is stop:
+                        self.owner = owner
+                    self._journal.note(self.name, f"serves in epoch {owner.epoch}")
+                    await stop.wait()
+                    return
+            except (FencedError, StoreError, TransportError) as error:
+                self._journal.note(self.name, f"could not begin: {type(error).__name__}")
+                self._journal.reached["an authority could not begin"] += 1
+            await asyncio.sleep(RESTART_S)
+
+    def kill(self, point: str = "") -> None:
+        """End the life at once: nothing that its tasks still do is seen by anybody.
+
+        Args:
+            point: end it within its next write: `before` that is stored, or `after`; now if empty.
+        """
+        if self._life is None or self._access is None or self._tap is None:
+            return
+        if point:
+            self._access.point = point
+            return
+        self._journal.fault(self.name, "kill", "is killed")
+        # In a monolith nobody dies alone: there it is a task that is cancelled.
+        self._access.dead = self._tap.dead = not self._topology.monolith
+        self._forget_life().cancel()
+
+    def heal(self) -> None:
+        """Come back, if dead, and die no more."""
+        if self._access is not None:
+            self._access.point = ""
+        self.start()
+
+    def stop(self) -> None:
+        """End the life orderly."""
+        if self._life is not None:
+            self._journal.fault(self.name, "stop", "stops")
+            self._stop.set()
+            self._forget_life()
+
+    def _forget_life(self) -> asyncio.Task[None]:
+        assert self._life is not None  # noqa: S101
+        task, self._life, self.owner = self._life, None, None
+        self._ending.add(task)
+        work, self._work = self._work, set()
+        for each in work:
+            each.cancel()
+        self._ending |= work
+        return task
+
+    def call(self, key: str, work: Callable[[authority[Any]], Awaitable[None]]) -> None:
+        """Write with the authority of this life, if there is one, in a task that ends with it."""
+        if self.owner is not None:
+            task = asyncio.create_task(self._called(self.owner, key, work), name=f"{self.name} writes")
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+
+    async def _called(self, owner: authority[Any], key: str, work: Callable[[authority[Any]], Awaitable[None]]) -> None:
+        self._journal.writing[key] += 1
+        try:
+            await work(owner)
+        except ParasyncError as error:
+            self._journal.reached[f"a write ended in {type(error).__name__}"] += 1
+            self._journal.note(self.name, f"could not write: {type(error).__name__}")
+        finally:
+            self._journal.writing[key] -= 1
+
+    def put(self, key: str, number: int, how: str) -> None:
+        """Write a value, or delete.
+
+        Args:
+            key: of the object.
+            number: which value; 0 deletes.
+            how: `put`, `update`, `expected`, `retry`, or `unreadable`.
+        """
+        topology, ident = self._topology, key.partition(":")[2]
+        make = topology.unreadable if how == "unreadable" and topology.unreadable is not None else topology.value
+
+        async def write(owner: authority[Any]) -> None:
+            meta = {NUMBER: str(number)}
+            if number == 0:
+                version = await owner.delete(ident)
+            elif how == "update":
+                version = await owner.update(ident, lambda _: make(number), meta=meta)
+            elif how == "expected":
+                before = (await owner.get(ident)).version
+                assert before is not None  # noqa: S101
+                version = await owner.put(ident, make(number), expected=before, meta=meta)
+                if self.disk.predecessor(key, version) != (before.epoch, before.sequence):
+                    self._journal.broken("P9", self.name, f"put {key} where {before} was expected, and it was not there")
+            elif how == "retry":
+                version = await self._retried(owner, ident, make(number), meta)
+            else:
+                version = await owner.put(ident, make(number), meta=meta)
+            self._done(key, version, number)
+
+        self.call(key, write)
+
+    async def _retried(self, owner: authority[Any], ident: str, value: Any, meta: dict[str, str]) -> Version:
+        first: Version | None = None
+        with contextlib.suppress(StoreError):
+            first = await owner.put(ident, value, idempotency_key=meta[NUMBER], meta=meta)
+        second = await owner.put(ident, value, idempotency_key=meta[NUMBER], meta=meta)
+        self._journal.reached["a write was retried"] += 1
+        if first is not None and first != second:
+            self._journal.broken("P9", self.name, f"made {first}, and {second} when the same write was tried again")
+        return second
+
+    def _done(self, key: str, version: Version, number: int) -> None:
+        place = (version.epoch, version.sequence)
+        if not self._journal.is_written(key, place, number):
+            self._journal.broken("P9", self.name, f"acknowledged {key} {version}, which is not stored")
+        self.acknowledged[key] = max(version, self.acknowledged.get(key, version))
+
+    async def aclose(self) -> None:
+        """End it for good."""
+        self._stop.set()
+        if self._life is not None:
+            self._forget_life()
+        if self._ending:
+            await asyncio.wait(self._ending)
+        for task in self._ending:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._journal.broken("P7", self.name, f"ended with {error!r}")
+
+
+class Reader:
+    """A process that reads.
+
+    Args:
+        name: for people.
+        topology: who takes part.
+        tap: its connection.
+        judge: is told what its replicas show.
+        journal: is told what it does.
+    """
+
+    def __init__(self, name: str, topology: Topology, tap: Tap, judge: Judge, journal: Journal) -> None:
+        self.name = name
+        self.tap = tap
+        self.replicas: list[Watched] = []
+        self._topology = topology
+        self._judge = judge
+        self._journal = journal
+        self._opened = 0
+        self._waits: dict[asyncio.Task[None], None] = {}
+
+    def join(self, key: str, seed: Envelope[Any] | None = None) -> None:
+        """Open one more replica."""
+        self._opened += 1
+        ident = key.partition(":")[2]
+        replica = synced(self._topology.topic[ident], self.tap, seed=seed, gap=self._topology.gap, pace=self._topology.pace)
+        place = None if seed is None else (seed.epoch, seed.sequence)
+        name = f"{self.name}#{self._opened}"
+        watched = Watched(name, self.name, key, replica, place, place, unproven=seed is not None)
+        replica.subscribe(lambda change: self._changed(watched, change))
+        self._judge.watched[watched] = None
+        self.replicas.append(watched)
+        self._journal.note(self.name, f"opens {name} of {key}" + (f" with the seed {seed.version}" if seed is not None else ""))
+
+    def _changed(self, watched: Watched, change: Change[Any]) -> None:
+        self._judge.changed(watched, change)
+        if watched.raises:
+            watched.raised += 1
+            raise _BadListenerError
+
+    def leave(self, index: int) -> None:
+        """Close a replica."""
+        if self.replicas:
+            watched = self.replicas.pop(index % len(self.replicas))
+            self._judge.watched.pop(watched)
+            watched.replica.close()
+            self._journal.note(self.name, f"closes {watched.name}")
+
+    def spoil(self, index: int) -> None:
+        """Let a listener raise from now on."""
+        if self.replicas:
+            watched = self.replicas[index % len(self.replicas)]
+            watched.raises = True
+            self._journal.fault(watched.name, "raise", "has a listener that raises")
+
+    def demand(self, index: int, how: str, version: Version | None, patience_s: float | None) -> None:
+        """Wait for something of a replica: `fresh`, `ready`, `idle` or `at_least`; give up after so many seconds."""
+        if self.replicas:
+            watched = self.replicas[index % len(self.replicas)]
+            task = asyncio.create_task(self._demanded(watched, how, version), name=f"{watched.name} waits")
+            self._waits[task] = None
+            task.add_done_callback(lambda _: self._waits.pop(task, None))
+            if patience_s is not None:
+                asyncio.get_running_loop().call_later(patience_s, self._cancel, task)
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        if task.cancel():
+            self._journal.fault(self.name, "cancel", "gives up on a wait")
+
+    async def _demanded(self, watched: Watched, how: str, version: Version | None) -> None:
+        replica, since_s = watched.replica, self._journal.now_s()
+        waits: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "fresh": replica.fresh,
+            "ready": replica.ready,
+            "idle": replica.when_idle,
+            "at_least": lambda: replica.at_least(version or Version(0, 1)),
+        }
+        try:
+            await waits[how]()
+        except ParasyncError as error:
+            self._journal.reached[f"{how} ended in {type(error).__name__}"] += 1
+            return
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is the finding
+            self._journal.broken("P7", watched.name, f"raised {error!r} at one who waited for {how}")
+            return
+        self._journal.reached[f"{how} returned"] += 1
+        if how == "fresh":
+            self._judge.proven(watched, since_s)
+        if how == "at_least" and version is not None and (replica.version is None or replica.version < version):
+            self._journal.broken("P6", watched.name, f"returned from at_least({version}) at {replica.version}")
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        for task in tuple(self._waits):
+            task.cancel()
+        if self._waits:
+            await asyncio.wait(tuple(self._waits))
+        while self.replicas:
+            watched = self.replicas.pop()
+            self._judge.watched.pop(watched)
+            await watched.replica.aclose()
+
+
+class _BadListenerError(Exception):
+    """What a bad listener raises."""
+
+
+def other_major(topic: Topic[Any]) -> int:
+    """A schema major that readers of this topic cannot read."""
+    schema: SchemaVersion = topic.schema
+    return schema.major + 1

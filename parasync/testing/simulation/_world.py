@@ -1,0 +1,257 @@
+"""The simulated world: everybody in it, what can be done to it, and how it heals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import Any
+
+import attrs
+
+from parasync.codec import body_checksum
+from parasync.protocol import Envelope, Kind, Version
+from parasync.testing._faulty_transport import FaultyTransport
+from parasync.testing.simulation._course import Event, Strike
+from parasync.testing.simulation._disk import Disk
+from parasync.testing.simulation._journal import NOWHERE, Journal
+from parasync.testing.simulation._judge import Judge
+from parasync.testing.simulation._parties import Patron, Reader, other_major
+from parasync.testing.simulation._scenario import FaultPlan, Topology
+from parasync.testing.simulation._tap import Tap
+
+
+class World:
+    """Made and used in the loop of a virtual run.
+
+    Args:
+        topology: who takes part.
+        faults: what goes wrong.
+        seed: decides what is struck.
+        journal: is told everything.
+        only: let nothing strike but these; None lets all.
+    """
+
+    def __init__(
+        self, topology: Topology, faults: FaultPlan, seed: int, journal: Journal, only: frozenset[Strike] | None = None
+    ) -> None:
+        self.journal = journal
+        self._topology = topology
+        self._faults = faults
+        self._seed = seed
+        self._only = only
+        self._wire: Any = topology.transport()
+        self._buses: list[FaultyTransport] = []
+        self._calm = False
+        writes = topology.writes or topology.topic
+        self._schema = writes.version
+        self.keys = tuple(topology.topic[str(number)].key for number in range(topology.keys))
+        names = ["disk"] if topology.disks == "shared" else [f"disk {number + 1}" for number in range(topology.authorities)]
+        self.disks = [self._disk(name) for name in names]
+        self.judge = Judge(topology, journal, self.disks)
+        self.patrons = [
+            Patron(f"authority {number + 1}", topology, self.disks[number % len(self.disks)], self._connect, journal)
+            for number in range(topology.authorities)
+        ]
+        self.readers: list[Reader] = []
+        self._services: list[asyncio.Task[None]] = []
+        self._starts: set[asyncio.Task[None]] = set()
+        self._unreadable: set[int] = set()
+
+    def _disk(self, name: str) -> Disk:
+        only = None if self._only is None else frozenset(strike[1:] for strike in self._only if strike[0] == name)
+        faults = attrs.evolve(self._faults.store, seed=_seed(self._seed, name), only=only)
+        major = self._topology.topic.schema.major
+
+        def readable(number: int, schema_version: str) -> bool:
+            return number not in self._unreadable and schema_version.startswith(f"{major}.")
+
+        return Disk(name, self._topology.store, faults, self.journal, readable)
+
+    def _connect(self, who: str) -> Tap:
+        """A connection of its own for one party."""
+        bus = self._wire
+        if not self._topology.monolith:
+            only = None if self._only is None else frozenset(strike[1:] for strike in self._only if strike[0] == who)
+            bus = FaultyTransport(self._wire, attrs.evolve(self._faults.network, seed=_seed(self._seed, who), only=only))
+            bus._link.strikes.witness = lambda strike: self.journal.struck(who, strike)
+            self._buses.append(bus)
+            if self._calm:
+                bus.heal()
+        return Tap(who, bus, self.journal, self.judge, conflates=self._topology.conflates, encodes=not self._topology.monolith)
+
+    async def begin(self) -> None:
+        """Everybody comes."""
+        if isinstance(self._wire, contextlib.AbstractAsyncContextManager):
+            await self._wire.__aenter__()
+        for patron in self.patrons:
+            patron.start()
+        topology = self._topology
+        for number in range(topology.readers):
+            reader = Reader(f"reader {number + 1}", topology, self._connect(f"reader {number + 1}"), self.judge, self.journal)
+            self.readers.append(reader)
+            for index in range(topology.replicas):
+                reader.join(self.keys[index % len(self.keys)])
+        for number, service in enumerate(topology.services, 1):
+            work = service(self._connect(f"service {number}"))
+            self._services.append(asyncio.create_task(work, name=f"service {number}"))
+
+    def do(self, event: Event) -> None:
+        """One thing happens."""
+        getattr(self, f"_{event.name}")(*event.arguments)
+
+    def look(self) -> None:
+        """Everybody's replicas are read."""
+        for watched in tuple(self.judge.watched):
+            self.judge.look(watched)
+        for service in self._services:
+            if service.done() and not service.cancelled() and (error := service.exception()) is not None:
+                self.journal.broken("P7", service.get_name(), f"raised {error!r}")
+                self._services.remove(service)
+                break
+
+    def heal(self) -> None:
+        """No fault strikes any more, and whoever is dead comes back."""
+        self._calm = True
+        for bus in self._buses:
+            bus.heal()
+        for disk in self.disks:
+            disk.store.heal()
+        for patron in self.patrons:
+            patron.heal()
+
+    def truth(self) -> Disk | None:
+        """The disk of the one authority that serves; None, and noted, if there is not exactly one."""
+        serving = [patron for patron in self.patrons if patron.serving]
+        if len(serving) != 1:
+            self.journal.broken("P5", "authorities", f"{len(serving)} of {len(self.patrons)} serve, expected one")
+            return None
+        patron = serving[0]
+        for key, version in patron.acknowledged.items():
+            stored = patron.disk.contents.get(key, NOWHERE)
+            if stored < (version.epoch, version.sequence) and not patron.disk.lost:
+                self.journal.broken("P9", patron.name, f"acknowledged {key} {version}; stored is {stored}")
+        return patron.disk
+
+    def write_all(self, number: int) -> int:
+        """Each object is written once more by the one that serves; returns the last number."""
+        for patron in self.patrons:
+            if patron.serving:
+                for key in self.keys:
+                    number += 1
+                    patron.put(key, number, "put")
+        return number
+
+    async def end(self) -> None:
+        """Everybody leaves."""
+        for task in (*self._services, *self._starts):
+            task.cancel()
+        if self._services or self._starts:
+            await asyncio.wait((*self._services, *self._starts))
+        for reader in self.readers:
+            await reader.aclose()
+        for patron in self.patrons:
+            await patron.aclose()
+        for bus in reversed(self._buses):
+            bus._end()
+        if left := self._wire.key_count():
+            self.journal.broken("P8", "everybody", f"left {left} keys with a subscription behind")
+        if isinstance(self._wire, contextlib.AbstractAsyncContextManager):
+            await self._wire.__aexit__(None, None, None)
+        for fired in (*(bus.fired for bus in self._buses), *(disk.store.fired for disk in self.disks)):
+            self.journal.fired.update(fired)
+
+    # What can be done
+
+    def _write(self, who: int, key: int, number: int, how: str) -> None:
+        patron, name = _pick(self.patrons, who), _pick(self.keys, key)
+        if how == "unreadable":
+            self._unreadable.add(number)
+        if how == "burst":
+            for more in range(3):
+                patron.put(name, number + more, "put")
+        else:
+            patron.put(name, 0 if how == "delete" else number, how)
+
+    def _demand(self, reader: int, index: int, how: str, patience_s: float | None) -> None:
+        if self.readers:
+            chosen = _pick(self.readers, reader)
+            written = self.journal.written[_pick(chosen.replicas, index).key] if chosen.replicas else {}
+            version = Version(*max(written)) if written else None
+            chosen.demand(index, how, version, patience_s)
+
+    def _join(self, reader: int, key: int, seed: int) -> None:
+        if self.readers:
+            name = _pick(self.keys, key)
+            _pick(self.readers, reader).join(name, self._seed_envelope(name, seed))
+
+    def _seed_envelope(self, key: str, choice: int) -> Envelope[Any] | None:
+        """Nothing, an old version, or one that never was."""
+        written = sorted(place for place, content in self.journal.written[key].items() if content.readable and content.number)
+        kind = choice % 4
+        if kind == 0 or (kind == 1 and not written):
+            return None
+        self.journal.reached["joined with a seed"] += 1
+        if kind == 1:
+            epoch, sequence = _pick(written, choice // 4)
+            number = self.journal.written[key][epoch, sequence].number
+        else:
+            epoch, sequence, number = (1 if kind == 2 else 1 << 52), 1 + choice // 4, 1_000_000 + choice
+        return Envelope(self._topology.value(number), self._topology.topic.version, sequence, epoch)
+
+    def _leave(self, reader: int, index: int, _: int) -> None:
+        if self.readers:
+            _pick(self.readers, reader).leave(index)
+
+    def _spoil(self, reader: int, index: int) -> None:
+        if self.readers:
+            _pick(self.readers, reader).spoil(index)
+
+    def _rogue(self, key: int, number: int, above: int) -> None:
+        """A frame of nobody, with the newest version or the one after it."""
+        name = _pick(self.keys, key)
+        written = self.journal.written[name]
+        # Within one process there is nobody who could.
+        if written and not self._topology.monolith:
+            epoch, sequence = max(written)
+            place = (epoch, sequence + above)
+            self.journal.forged[name].setdefault(place, set()).add(number)
+            self.journal.fault("nobody", "rogue", f"publishes {name} {Version(*place)}")
+            topic, codec = self._topology.topic, self._wire.codec
+            body = topic.encode(self._topology.value(number), codec)
+            checksum = body_checksum(Kind.STATE, topic.version, body)
+            self._wire.publish(name, Envelope(body, topic.version, place[1], place[0], checksum=checksum))
+
+    def _kill(self, who: int, point: str) -> None:
+        _pick(self.patrons, who).kill(point)
+
+    def _stop(self, who: int) -> None:
+        _pick(self.patrons, who).stop()
+
+    def _start(self, who: int, data: str, share: float, clock_s: float, rollout: int) -> None:
+        patron = _pick(self.patrons, who)
+        if not patron.alive:
+            task = asyncio.create_task(self._restarted(patron, data, share, clock_s, rollout), name=f"{patron.name} starts")
+            self._starts.add(task)
+            task.add_done_callback(self._starts.discard)
+
+    async def _restarted(self, patron: Patron, data: str, share: float, clock_s: float, rollout: int) -> None:
+        others = any(other.alive and other.disk is patron.disk for other in self.patrons)
+        if data != "kept" and not others:
+            self.journal.fault(patron.disk.name, "data lost" if data == "lost" else "older data")
+            await patron.disk.forget(0.0 if data == "lost" else share)
+            self.judge.forgotten()
+        if clock_s:
+            self.journal.fault(patron.name, "clock set back")
+        major = other_major(self._topology.topic) if rollout else None
+        if rollout:
+            self.journal.fault(patron.name, "rollout", "writes another schema major")
+        patron.start(major=major, clock_s=clock_s)
+
+
+def _pick(choices: Any, index: int) -> Any:
+    return choices[index % len(choices)]
+
+
+def _seed(seed: int, who: str) -> int:
+    return random.Random(f"{seed} {who}").getrandbits(32)  # noqa: S311

@@ -1,0 +1,317 @@
+"""Bugs on purpose: small changes to protocol and runtime, made in memory, each of which the simulation must find.
+
+`python -m tests.simulation.planted` plants one after the other, runs seeds until one breaks a promise, and prints the table.
+Names of bugs as arguments plant only those; `--seeds N` tries more than `SEEDS_MAX`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, Final, NamedTuple
+
+from parasync.codec import _msgpack
+from parasync.protocol import Held, Replica
+from parasync.runtime import _desk, _group, _judging, _office, _readable, _sources
+from parasync.runtime._desk import Desk
+from parasync.runtime._group import Group
+from parasync.runtime._hub import Hub
+from parasync.runtime._office import Office
+from parasync.runtime._pen import Pen
+from parasync.runtime._recovery import Recovery
+from parasync.runtime._synced import synced
+from parasync.stores import _memory
+from parasync.stores._memory import MemoryStore
+from parasync.testing.simulation._course import Violation
+from parasync.testing.simulation._simulate import course_of
+from parasync.topic import Topic
+from parasync.transports._fanout import Fanout
+from tests.protocol.mutants import Mutant
+
+SEEDS_MAX: Final = 500
+"""So many seeds must be enough for each."""
+
+HANGS_AFTER_S: Final = 120.0
+"""How much time of a processor one bug may take."""
+
+PLANTED: Final = (
+    Mutant(Held, "precedes", "what is older is dropped", "sequence > held and ", ""),
+    Mutant(
+        Replica, "live_received", "what a deposed authority publishes is dropped",
+        "epoch < self.current_epoch or ",
+        "",
+    ),
+    Mutant(
+        Replica, "live_received", "a higher epoch raises a need",
+        'self.need_raised("another life of the authority was heard")',
+        "pass",
+    ),
+    Mutant(Replica, "live_received", "a contradiction is seen live", "contradicts(held, envelope, reading)", "False"),
+    Mutant(
+        Replica, "live_received", "a refusal leaves the value",
+        "isinstance(reading, Unreadable)",
+        "isinstance(reading, Unreadable) and not isinstance(reading := envelope.value, bytes)",
+    ),
+    Mutant(Replica, "live_received", "a gap raises a need", 'self.need_raised("a version was lost")', "pass"),
+    Mutant(Replica, "live_received", "a gap is counted", "self.gaps += 1", "pass"),
+    Mutant(
+        Replica, "live_received", "an envelope ends a doubt only where nothing is lost",
+        "(self.lossless or not self.askable)",
+        "True",
+    ),
+    Mutant(Replica, "_is_gap", "the gap check is exact", "after > sequence", "after > sequence + 1"),
+    Mutant(Replica, "_is_gap", "what follows is no gap", "after > sequence", "after >= sequence"),
+    Mutant(
+        Replica, "_is_gap", "what was not sent is no gap",
+        "envelope.sequence - 1 if envelope.after is None else envelope.after",
+        "envelope.sequence - 1",
+    ),
+    Mutant(
+        Replica, "answer_received", "an answer ends only doubts before its ask",
+        "max(self.needs_closed, asked.needs)",
+        "self.needs_raised",
+    ),
+    Mutant(
+        Replica, "answer_received", "an answer that proves ends doubts",
+        "max(self.needs_closed, asked.needs)",
+        "self.needs_closed",
+    ),
+    Mutant(Replica, "answer_received", "an answer ends a failure", "self.failed = None", "pass"),
+    Mutant(
+        Replica, "answer_received", "an absent object is a tombstone at the floor",
+        "floor.sequence, floor.epoch",
+        "0, 0",
+    ),
+    Mutant(
+        Replica, "_proves", "an answer that was overtaken proves",
+        "newest.version > answered.version and",
+        "False and",
+    ),
+    Mutant(Replica, "_proves", "'same' is compared", "return is_same(newest, answered)", "return True"),
+    Mutant(Replica, "_newest", "a refused version counts as known", "self.refused is not None and", "False and"),
+    Mutant(
+        Replica, "_forget_refused_above", "an answer clears what its authority does not know",
+        "self.refused = None",
+        "pass",
+    ),
+    Mutant(Replica, "_hold", "a newer version ends a refusal", "self.refused = None", "pass"),
+    Mutant(Replica, "would_read", "an answer replaces a seed", "self.provisional or ", ""),
+    Mutant(Replica, "asked", "a seed is no position", "held is None or self.provisional", "held is None"),
+    Mutant(
+        Replica, "seed_received", "a seed is unproven",
+        "self.provisional = self.askable",
+        "self.provisional = False",
+    ),
+    Mutant(_office, "next_epoch", "an epoch is above the stored one", "stored >> EPOCH_BITS", "0"),
+    Mutant(_office, "next_epoch", "an epoch is above those that were heard", "heard >> EPOCH_BITS", "0"),
+    Mutant(_memory, "next_version", "sequences go on", "sequence + 1", "1"),
+    Mutant(
+        _desk, "plan_answer", "what is higher than here was lost here",
+        "position.version > mine.version or (",
+        "False or (",
+    ),
+    Mutant(_desk, "plan_answer", "what differs from here was lost here", "not is_same(position, mine)", "False"),
+    Mutant(
+        _desk, "plan_answer", "positions of this life above need another life",
+        "above_own and highest <= epoch",
+        "False",
+    ),
+    Mutant(_desk, "plan_answer", "an epoch above is a rival", "highest if highest > epoch else None", "None"),
+    Mutant(_desk, "is_same", "checksums tell contents apart", "(unknown or mine == theirs)", "True"),
+    Mutant(_readable, "status_of", "an old proof is no proof", "age_s > replica.stale_after_s", "False"),
+    Mutant(_readable, "status_of", "a refusal is told", "replica.refused is not None", "False"),
+    Mutant(
+        _readable, "status_of", "an open need is told",
+        "Status.REFETCHING if replica.need_open else Status.OK",
+        "Status.OK",
+    ),
+    Mutant(_readable, "age_of", "the age is counted from the proof", "now_s - (", "0.5 * now_s - 0.5 * ("),
+    Mutant(_group, "change_between", "skipped versions are counted", "new.sequence - old.sequence - 1", "0"),
+    Mutant(
+        _group, "change_between", "other epochs cannot be counted",
+        "old.epoch == new.epoch or not old.sequence",
+        "True",
+    ),
+    Mutant(_group, "report", "errors of listeners are counted", "member.handler_errors += 1", "pass"),
+    Mutant(Group, "interrupted", "an interruption raises a need", "self.doubt(member, reason)", "pass"),
+    Mutant(
+        Group, "deliver", "everybody of a key is served",
+        "for member in self.members:",
+        "for member in self.members[:1]:",
+    ),
+    Mutant(
+        Group, "deliver", "who stands elsewhere goes elsewhere",
+        "if held is not before or member.pace is not read:",
+        "if member.pace is not read:",
+    ),
+    Mutant(
+        Group, "leave", "who left is not served",
+        "tuple([other for other in self.members if other is not member])",
+        "self.members",
+    ),
+    Mutant(
+        Group, "_call", "a raising listener harms nobody",
+        "fatal = report(member, error) or fatal",
+        "fatal = error",
+    ),
+    Mutant(Hub, "_remove", "the last of a key ends its subscription", "_end(group.unsubscribe)", "pass"),
+    Mutant(
+        Recovery, "_run", "what was not proven for long is asked for",
+        "if now_s >= self._reconcile_s:",
+        "if False:",
+    ),
+    Mutant(
+        Recovery, "_fail", "what failed is tried again",
+        "max(self._not_before_s, self._pace.clock() + self._backoff.next_delay_s())",
+        "math.inf",
+    ),
+    Mutant(Recovery, "_fail", "failures make pauses", "self._backoff.next_delay_s()", "0.0"),
+    Mutant(
+        Recovery, "_fail", "a failure is told",
+        'group.step(member, partial(failed, member, reason), None, "answer")',
+        "pass",
+    ),
+    Mutant(Recovery, "_ask", "a failure does not end asking", "if ends_this_task(error):", "if True:"),
+    Mutant(
+        Recovery, "_ask", "an answer proves as of its ask",
+        "self._use(member, asked, found, now_s, progress)",
+        "self._use(member, asked, found, self._pace.clock(), progress)",
+    ),
+    Mutant(Recovery, "_ask", "one ask serves all who need it", "[: self._source.batch_max]", "[:0]"),
+    Mutant(Recovery, "attend", "a need is attended to", "self._doubted[member] = None", "pass"),
+    Mutant(
+        _sources, "_results", "each replica gets its own answer",
+        "outcomes[entry] if entry",
+        "outcomes[0] if entry",
+    ),
+    Mutant(
+        _judging, "_answered", "an answer proves no more than it says",
+        "asked_s=asked_s",
+        "asked_s=asked_s + 5.0",
+    ),
+    Mutant(synced, "fresh", "a demand waits for its proof", "self._member.needs_closed >= number", "True"),
+    Mutant(synced, "_at", "a demanded version is waited for", "held.version >= version", "True"),
+    Mutant(Office, "_probed", "who hears a higher authority steps down", "self.fence(probe.epoch)", "pass"),
+    Mutant(
+        Office, "_look", "who is fenced takes over when all are silent",
+        "elif self._lossless or now_s - self._silent_since_s >= self._terms.takeover_after_s:",
+        "elif False:",
+    ),
+    Mutant(Office, "_look", "who sees another epoch in the store steps down", "self.fence(stored)", "pass"),
+    Mutant(Office, "check_epoch", "an answer is given by who holds the store", "self.fence(state.epoch)", "return"),
+    Mutant(
+        Office, "claim", "an epoch is claimed before it is served",
+        "await self._store.claim(self._topic, epoch)",
+        "pass",
+    ),
+    Mutant(Desk, "_answer", "lost history is repaired", "if found.needs_repair:", "if False:"),
+    Mutant(
+        Desk, "_reissue", "what is written anew is a new version",
+        "self.office.epoch, draft",
+        "self.office.epoch, draft, *()",
+    ),
+    Mutant(Pen, "_publish", "what overlaps hides nothing", "max(0, version.sequence - 1 - others)", "0"),
+    Mutant(Pen, "write", "what is stored is published", "self._publish(value, draft, version)", "pass"),
+    Mutant(
+        _group, "prepare_reading", "an answer is read also below a seed",
+        "held is None or provisional or",
+        "held is None or",
+    ),
+    Mutant(
+        Fanout, "_add", "unsubscribing ends a subscription",
+        "return lambda: self._end(sub)",
+        "return lambda: None",
+    ),
+    Mutant(Fanout, "deliver", "what handlers publish comes after", "if thread in turns:", "if False:"),
+    Mutant(MemoryStore, "_claimed", "the store fences", "held is None or held.state.epoch != epoch", "held is None"),
+    Mutant(
+        _memory, "_check_expected", "an expected version is compared",
+        "exists if draft.expected == ABSENT else draft.expected != where",
+        "False",
+    ),
+    Mutant(MemoryStore, "_remembered", "a retry is recognised", "return done.version", "return None"),
+    Mutant(_msgpack, "read_frame", "a frame is checked", "crc32(frame[:-4], _key_seed(key)) != crc", "False"),
+    Mutant(Topic, "_upcast", "another major is refused", "if upcast is None:", "if major > 99:"),
+    Mutant(_readable, "status_of", "a closed replica is closed", "replica.closed", "False"),
+)
+
+
+class Kill(NamedTuple):
+    """Which seed found a bug, and how; None if none did."""
+
+    rule: str
+    seed: int | None
+    violation: Violation | None
+
+
+@contextlib.contextmanager
+def planted(mutant: Mutant) -> Iterator[None]:
+    """The code without one of its rules."""
+    original = vars(mutant.owner)[mutant.function]
+    setattr(mutant.owner, mutant.function, mutant.made())
+    try:
+        yield
+    finally:
+        setattr(mutant.owner, mutant.function, original)
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """A bug may also let the code go round for ever; the simulation then ends in an error, which is a broken promise."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise RuntimeError(f"no end within {HANGS_AFTER_S} s")
+
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    # Again and again, since whatever runs may report the first and go on.
+    signal.setitimer(signal.ITIMER_VIRTUAL, HANGS_AFTER_S, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def kill(index: int, seeds_max: int = SEEDS_MAX) -> Kill:
+    """Plant a bug, and look for the first seed that finds it."""
+    mutant = PLANTED[index]
+    with planted(mutant), _patience():
+        for seed in range(seeds_max):
+            violations = course_of(seed=seed).violations
+            if violations:
+                return Kill(mutant.rule, seed, violations[0])
+    return Kill(mutant.rule, None, None)
+
+
+def kills(indices: Sequence[int], seeds_max: int = SEEDS_MAX) -> Iterator[Kill]:
+    """Plant several bugs, each in a process of its own."""
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), max_tasks_per_child=8) as pool:
+        yield from pool.map(kill, indices, [seeds_max] * len(indices))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table; 1 if a bug survived."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rules", nargs="*")
+    parser.add_argument("--seeds", type=int, default=SEEDS_MAX)
+    chosen: Any = parser.parse_args(arguments)
+    indices = [index for index, mutant in enumerate(PLANTED) if not chosen.rules or mutant.rule in chosen.rules]
+    survived = 0
+    for rule, seed, violation in kills(indices, chosen.seeds):
+        survived += seed is None
+        found = f"survived {chosen.seeds} seeds"
+        if violation is not None:
+            found = f"seed {seed:3}  {violation.promise} {violation.text[:70]}"
+        print(f"{rule:52} {found}", flush=True)
+    print(f"{len(indices) - survived} of {len(indices)} bugs were found")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
