@@ -94,20 +94,24 @@ class Currency(Standing[T], Generic[T]):
     Args:
         lossless: the transport loses nothing; then beats have nothing to tell.
         stale_after_s: the age in seconds above which a proof is too old.
-        stale_by_beats: once a beat proves, a proof is too old after `BEAT_INTERVALS_MAX` of its intervals instead.
+        stale_by_beats: while beats prove, a proof is too old after `BEAT_INTERVALS_MAX` of their intervals instead.
     """
 
-    __slots__ = ("awaited", "base", "confirmed", "proven_s", "stale_after_s", "stale_by_beats")
+    __slots__ = (
+        "_stale_unheard_s", "awaited", "base", "beats_until_s", "confirmed", "proven_s", "stale_after_s", "stale_by_beats",
+    )  # fmt: skip
 
     def __init__(self, *, lossless: bool, stale_after_s: float, stale_by_beats: bool) -> None:
         super().__init__(lossless=lossless)
-        self.stale_after_s = stale_after_s
+        self.stale_after_s = self._stale_unheard_s = stale_after_s
         self.stale_by_beats = stale_by_beats
         self.proven_s = -math.inf
         """When the replica was last surely current, by an answer or a beat, on the driver's monotonic clock."""
         self.base = NO_BASE
         self.confirmed = ABSENT
         """The version that an answer or a beat confirmed last; if another is held, that came live since."""
+        self.beats_until_s = -math.inf
+        """Until when the beats that prove are taken to go on: if no other has come by then, they fell silent."""
         self.awaited: Awaited | None = None
 
     @property
@@ -135,6 +139,7 @@ class Currency(Standing[T], Generic[T]):
         if finding is Finding.PROOF:
             self.base = Base(base.epoch, beat.number, base.started_s)
             self._current(min(now_s, base.started_s + beat.uptime_s), confirmed=True)
+            self.beats_until_s = now_s + BEAT_INTERVALS_MAX * beat.interval_s
             if self.stale_by_beats:
                 self.stale_after_s = BEAT_INTERVALS_MAX * beat.interval_s
             if now_s - self.proven_s > self.stale_after_s:
@@ -161,6 +166,8 @@ class Currency(Standing[T], Generic[T]):
             # Later beats may have overtaken the answer.
             number = max(beat, self.base.number) if self.base.epoch == epoch else beat
             self.base = Base(epoch, number, asked_s - uptime_s)
+        if asked_s > self.beats_until_s:
+            self.stale_after_s = self._stale_unheard_s
         self._current(asked_s, confirmed=told)
 
     def _current(self, at_s: float, *, confirmed: bool) -> None:

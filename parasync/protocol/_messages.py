@@ -211,12 +211,13 @@ class Beat:
     Args:
         epoch: the life of the authority that beats.
         number: counts the beats of this life, from 1 on.
-        uptime_s: seconds since it started to serve, on its own monotonic clock, as in its answers.
+        uptime_s: up to when all that was stored had been sent, in seconds since it started to serve, on its own monotonic
+            clock as in its answers.
         interval_s: seconds until the next beat at the latest.
         floor: the version at and below which tombstones were dropped.
         history_epoch: the epoch since which no version was lost; versions of lower epochs may be.
-        count: how many objects there are, tombstones included.
-        digest: the digest of all objects, as they were last sent.
+        count: how many objects there are, tombstones included; None where the authority does not tell.
+        digest: the digest of all objects, as they were last sent; None likewise.
         named: where each object is that was sent in the last `BEAT_INTERVALS_MAX` intervals, at most `BEAT_NAMES_MAX`.
         overflow: more were sent, and none of them is named.
     """
@@ -227,8 +228,8 @@ class Beat:
     interval_s: float
     floor: Version
     history_epoch: int
-    count: int
-    digest: int
+    count: int | None
+    digest: int | None
     named: Mapping[str, Position]
     overflow: bool = False
 

@@ -1,4 +1,4 @@
-"""The authority's side of beats: what it has sent, when the next beat is due, and what the beat says.
+"""The authority's side of beats: what it has sent, and what the next beat says.
 
 A beat speaks of what was *sent*, not of what was written: what still waits in an outbox is nothing that anybody has missed. So
 it must be made when it is its turn to be sent. What an outbox dropped counts as sent: it is as lost as on the bus, and the
@@ -7,6 +7,7 @@ beats reveal it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final, NamedTuple
 
@@ -28,15 +29,14 @@ class Pulse:
     Args:
         epoch: of this life.
         started_s: when it began to serve; all times are seconds on the authority's monotonic clock.
-        digest: of all objects that are stored; it belongs to the pulse from now on.
+        digest: of all objects that are stored; it belongs to the pulse from now on. None where nobody keeps one; then no beat
+            tells it, and `written`, `forgotten` and `stored` are of no use.
         interval_s: seconds between two beats.
-        min_interval_s: seconds between two beats where something was sent in between.
         names_max: the most objects that a beat names, at most `BEAT_NAMES_MAX`.
     """
 
     __slots__ = (
-        "_beat_s", "_digest", "_intervals", "_unsent", "epoch", "interval_s", "min_interval_s", "names_max", "number",
-        "started_s",
+        "_digest", "_intervals", "_unsent", "epoch", "interval_s", "names_max", "number", "started_s",
     )  # fmt: skip
 
     def __init__(
@@ -44,15 +44,13 @@ class Pulse:
         *,
         epoch: int,
         started_s: float,
-        digest: Digest,
+        digest: Digest | None,
         interval_s: float,
-        min_interval_s: float,
         names_max: int = BEAT_NAMES_MAX,
     ) -> None:
         self.epoch: Final = epoch
         self.started_s: Final = started_s
         self.interval_s: Final = interval_s
-        self.min_interval_s: Final = min_interval_s
         self.names_max: Final = names_max
         self.number = 0
         """The number of the last beat. An answer carries the one from before its objects were read."""
@@ -60,14 +58,6 @@ class Pulse:
         self._unsent: dict[str, _Unsent] = {}
         # What was sent in each interval, by its key; None for too much. The last one is under way.
         self._intervals: deque[dict[str, Position] | None] = deque([{}], maxlen=BEAT_INTERVALS_MAX)
-        self._beat_s: float | None = None
-
-    @property
-    def due_s(self) -> float:
-        """When the next beat is due: the first at once, others early if something was sent since the last."""
-        if self._beat_s is None:
-            return self.started_s
-        return self._beat_s + (self.interval_s if self._intervals[-1] == {} else self.min_interval_s)
 
     def written(self, key: str, before: Position | None, after: Position) -> None:
         """A version was stored. For each object in the order of its versions, and before this one is sent.
@@ -83,7 +73,7 @@ class Pulse:
     def sent(self, key: str, position: Position) -> None:
         """A version left the outbox: it was sent, or dropped."""
         waiting = self._unsent.pop(key, None)
-        if waiting is not None:
+        if waiting is not None and self._digest is not None:
             self._digest.replace(key, waiting.last, position)
             if waiting.newest.version > position.version:
                 self._unsent[key] = _Unsent(position, waiting.newest)
@@ -93,22 +83,28 @@ class Pulse:
             if len(names) > self.names_max:
                 self._intervals[-1] = None
 
+    def flooded(self) -> None:
+        """More was sent than a beat can name."""
+        self._intervals[-1] = None
+
     def forgotten(self, key: str, position: Position) -> None:
         """A tombstone that was sent was dropped from the store, since the floor is not below it any more."""
-        self._digest.remove(key, position)
+        if self._digest is not None:
+            self._digest.remove(key, position)
 
     def stored(self) -> Digest:
         """The digest of all that is stored, sent or not: what the next life begins with if nobody else has written."""
-        digest = self._digest.copy()
+        digest = Digest() if self._digest is None else self._digest.copy()
         for key, waiting in self._unsent.items():
             digest.replace(key, waiting.last, waiting.newest)
         return digest
 
-    def beat(self, now_s: float, *, floor: Version, history_epoch: int) -> Beat:
+    def beat(self, now_s: float, *, settled_s: float = math.inf, floor: Version, history_epoch: int) -> Beat:
         """The next beat, which is sent now.
 
         Args:
             now_s: the time.
+            settled_s: what was stored up to then was sent, and nobody else had taken the topic over; at the latest, it is now.
             floor: the version at and below which tombstones were dropped.
             history_epoch: the epoch since which no version was lost.
         """
@@ -120,16 +116,15 @@ class Pulse:
             named |= names or {}
         overflow |= len(named) > self.names_max
         self._intervals.append({})
-        self._beat_s = now_s
         return Beat(
             self.epoch,
             self.number,
-            now_s - self.started_s,
+            max(0.0, min(now_s, settled_s) - self.started_s),
             self.interval_s,
             floor,
             history_epoch,
-            self._digest.count,
-            self._digest.total,
+            None if self._digest is None else self._digest.count,
+            None if self._digest is None else self._digest.total,
             {} if overflow else named,
             overflow,
         )

@@ -55,7 +55,7 @@ class Replica(Currency[T], Generic[T]):
         askable: there is somebody to ask: an authority, or a user's `refetch`.
         gap: what to do after a gap.
         stale_after_s: the age in seconds above which a proof is too old.
-        stale_by_beats: once a beat proves, a proof is too old after `BEAT_INTERVALS_MAX` of its intervals instead.
+        stale_by_beats: while beats prove, a proof is too old after `BEAT_INTERVALS_MAX` of their intervals instead.
     """
 
     __slots__ = (

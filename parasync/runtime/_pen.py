@@ -8,9 +8,11 @@ import logging
 from typing import Any, Final
 
 from parasync.errors import FencedError, IndeterminateError, ParasyncError
-from parasync.protocol import ABSENT, Envelope, Version
+from parasync.protocol import ABSENT, Backoff, Envelope, Version
 from parasync.runtime._guard import GuardedStore
+from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office
+from parasync.runtime._world import uniform
 from parasync.stores import Draft, Outcome
 from parasync.transports._protocol import SyncTransport
 
@@ -19,6 +21,10 @@ logger: Final = logging.getLogger("parasync")
 WRITES_WITHOUT_PAUSE_MAX: Final = 256
 """After so many writes in a row the next one first lets the event loop turn: a store in memory never suspends its writer, and a
 writer that loads many objects would keep the bus from sending them."""
+REPAIR_BASE_S: Final = 0.1
+"""The longest first pause before a store that failed is asked again what came of a write, in seconds."""
+REPAIR_MAX_S: Final = 5.0
+"""The longest of these pauses, in seconds."""
 
 
 class Pen:
@@ -29,12 +35,15 @@ class Pen:
     any more, and replicas that take that for a loss ask.
     """
 
-    def __init__(self, topic: str, transport: SyncTransport, store: GuardedStore, office: Office) -> None:
+    def __init__(self, topic: str, transport: SyncTransport, store: GuardedStore, office: Office, heart: Heart) -> None:
         self._topic = topic
         self._transport = transport
         self._store = store
         self._write_now = store.write_now
         self._office = office
+        self._heart = heart
+        self._fresh = heart.published
+        self._closing = asyncio.Event()
         self._under_way: dict[str, int] = {}
         self._published: dict[str, Version] = {}
         self._repairs: set[asyncio.Task[None]] = set()
@@ -57,7 +66,7 @@ class Pen:
         if fresh:
             self._send(value, draft, version, None)
         else:
-            self._repair(draft.key)
+            self.repair(draft.key, None)
         return version
 
     async def write(self, value: object, draft: Draft) -> Version:
@@ -74,20 +83,24 @@ class Pen:
         key = draft.key
         under_way = self._under_way
         under_way[key] = under_way.get(key, 0) + 1
+        heart = self._heart
+        write: object = heart.write_begins()
         try:
             version, fresh = await self._stored(draft)
         except (asyncio.CancelledError, IndeterminateError):
             # The write may have happened: then what is stored has to be published all the same.
-            self._repair(key)
+            self.repair(key, write)
+            write = None
             raise
         else:
             if fresh:
                 self._publish(value, draft, version)
             else:
                 # The first try may have been stored without anybody knowing: what is published twice does no harm.
-                self._repair(key)
+                self.repair(key, None)
             return version
         finally:
+            heart.write_ends(write)
             under_way[key] -= 1
             if not under_way[key]:
                 del under_way[key]
@@ -97,10 +110,14 @@ class Pen:
         """Publish what is stored already; writes of the same object that are under way come after it."""
         if key in self._under_way:
             self._published[key] = max(envelope.version, self._published.get(key, ABSENT))
+        fresh = self._fresh
+        if fresh is not None and (key not in fresh or fresh[key].version < envelope.version):
+            self._note(fresh, key, envelope)
         publish_stored(self._transport, key, envelope)
 
     async def aclose(self) -> None:
-        """Wait for the repairs that are under way."""
+        """Wait for the repairs that are under way; what the store does not tell now is not tried again."""
+        self._closing.set()
         if self._repairs:
             await asyncio.wait(self._repairs)
 
@@ -135,19 +152,45 @@ class Pen:
         epoch, sequence = version
         schema_version, kind, meta, checksum = draft.schema_version, draft.kind, draft.meta, draft.checksum
         envelope = Envelope(value, schema_version, sequence, epoch, after, kind, meta, checksum, draft.body)
+        fresh = self._fresh
+        if fresh is not None:
+            self._note(fresh, draft.key, envelope)
         publish_stored(self._transport, draft.key, envelope)
 
-    def _repair(self, key: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._publish_what_is_stored(key), name=f"parasync-repair {key}")
+    def _note(self, fresh: dict[str, Envelope[Any]], key: str, envelope: Envelope[Any]) -> None:
+        """The next beat names this: also if it cannot be published, which is a loss like any other."""
+        if not fresh:
+            self._heart.quicken()
+        fresh[key] = envelope
+
+    def repair(self, key: str, write: object) -> None:
+        """Publish what is stored of an object, since a write may have happened; that write ends then."""
+        work = self._publish_what_is_stored(key, write)
+        task = asyncio.get_running_loop().create_task(work, name=f"parasync-repair {key}")
         self._repairs.add(task)
         task.add_done_callback(self._repairs.discard)
 
-    async def _publish_what_is_stored(self, key: str) -> None:
-        # Whatever the store raises: replicas learn of the write when they ask, or with the next one.
-        with contextlib.suppress(ParasyncError):
-            _, stored = await self._store.read(self._topic, [key])
-            if key in stored and stored[key].epoch == self._office.epoch:
-                self.publish(key, stored[key])
+    async def _publish_what_is_stored(self, key: str, write: object) -> None:
+        office, pauses = self._office, Backoff(REPAIR_BASE_S, REPAIR_MAX_S, uniform)
+        epoch = office.epoch
+        try:
+            # Until that is known, no beat can prove anything that was stored later.
+            while True:
+                try:
+                    _, stored = await self._store.read(self._topic, [key])
+                except ParasyncError:
+                    if not office.serving or office.epoch != epoch:
+                        return
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(pauses.next_delay_s()):
+                            await self._closing.wait()
+                            return
+                    continue
+                if key in stored and stored[key].epoch == office.epoch:
+                    self.publish(key, stored[key])
+                return
+        finally:
+            self._heart.write_ends(write)
 
 
 def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) -> None:

@@ -51,8 +51,8 @@ class synced(Readable[T]):
         cell: where to put each value, so that others can watch it, e.g. a signal.
         gap: what to do when a version was lost on the way: ask for the newest, or trust the one that arrived (`"apply"`).
         pace: how often to ask and how long to wait; replicas of one topic share their asks if they have the same pace.
-        stale_after_s: the age of a proof in seconds beyond which the status is `STALE`; by default 1.5 reconcile intervals and
-            one ask.
+        stale_after_s: the age of a proof in seconds beyond which the status is `STALE`; by default three beats while beats
+            prove, else 1.5 reconcile intervals and one ask.
 
     Raises:
         UsageError: `transport` is no transport; made in another loop than its own, or with options that contradict each other.
@@ -86,9 +86,7 @@ class synced(Readable[T]):
             raise UsageError(f"got a {type(cell).__name__} as cell, expected an object with get, peek and set")
         check_kind("pace", pace, Pace, "Pace(ask_timeout_s=2.0)")
         pace = pace or Pace()
-        if stale_after_s is None:
-            stale_after_s = 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s
-        elif not isinstance(stale_after_s, int | float) or not stale_after_s > 0:
+        if stale_after_s is not None and (not isinstance(stale_after_s, int | float) or not stale_after_s > 0):
             raise UsageError(f"got stale_after_s={stale_after_s!r}, expected a number of seconds above 0")
         seat = Seat(ref, transport, pace, seed=seed, refetch=refetch, cell=cell, gap=gap, stale_after_s=stale_after_s)
         super().__init__(ref, seat)

@@ -57,7 +57,7 @@ def decode_beat(data: bytes, subject: str, codec: Codec, wall_s: float) -> Beat:
 def _fields(beat: Beat) -> list[Any]:
     head = [beat.epoch, beat.number, float(beat.uptime_s), float(beat.interval_s), [*beat.floor], beat.history_epoch]
     positions = [[*version, checksum] for version, checksum in beat.named.values()]
-    digest = beat.digest.to_bytes(DIGEST_BYTES, "big")
+    digest = None if beat.digest is None else beat.digest.to_bytes(DIGEST_BYTES, "big")
     return [WIRE_FORMAT, *head, beat.count, digest, list(beat.named), positions, beat.overflow]
 
 
@@ -73,8 +73,8 @@ def _beat(fields: Any) -> Beat:
         interval_s,
         version_of(floor),
         integer(history_epoch, EPOCH_MAX),
-        integer(count, COUNT_MAX),
-        _digest(digest),
+        None if count is None else integer(count, COUNT_MAX),
+        None if digest is None else _digest(digest),
         _named(keys_of(keys, BEAT_NAMES_MAX), items(positions, BEAT_NAMES_MAX), overflow=flag(overflow)),
         overflow,
     )

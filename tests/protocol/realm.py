@@ -236,7 +236,6 @@ class Realm(ABC):
             started_s=float(self.moment),
             digest=digest,
             interval_s=5.0,
-            min_interval_s=0.5,
             names_max=self.names_max,
         )
 

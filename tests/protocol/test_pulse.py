@@ -26,7 +26,7 @@ def at(sequence: int, *, deleted: bool = False) -> Position:
 
 def a_pulse(stored: dict[str, Position] | None = None, *, names_max: int = BEAT_NAMES_MAX, started_s: float = 50.0) -> Pulse:
     digest = digest_of(stored or {})
-    return Pulse(epoch=EPOCH, started_s=started_s, digest=digest, interval_s=5.0, min_interval_s=0.5, names_max=names_max)
+    return Pulse(epoch=EPOCH, started_s=started_s, digest=digest, interval_s=5.0, names_max=names_max)
 
 
 def digest_of(objects: dict[str, Position]) -> Digest:
@@ -59,29 +59,25 @@ def test_a_beat_says_who_and_when() -> None:
     assert pulse.number == 2
 
 
-def test_the_first_beat_is_due_at_once_and_others_after_the_interval() -> None:
+def test_a_beat_is_no_newer_than_what_was_settled() -> None:
     pulse = a_pulse(started_s=50.0)
-    assert pulse.due_s == 50.0
-    beat(pulse, 51.0)
-    assert pulse.due_s == 56.0
+    said = [pulse.beat(60.0, settled_s=settled_s, floor=ABSENT, history_epoch=EPOCH) for settled_s in (55.0, 70.0, 40.0)]
+    assert [beat.uptime_s for beat in said] == [5.0, 10.0, 0.0]
 
 
-def test_what_was_sent_makes_the_next_beat_early_and_what_was_only_written_does_not() -> None:
-    pulse = a_pulse()
-    beat(pulse, 60.0)
-    pulse.written("k", None, at(1))
-    assert pulse.due_s == 65.0
-    pulse.sent("k", at(1))
-    assert pulse.due_s == 60.5
-    beat(pulse, 61.0)
-    assert pulse.due_s == 66.0
-
-
-def test_so_does_more_than_a_beat_can_name() -> None:
-    pulse = a_pulse(names_max=0)
-    beat(pulse, 60.0)
+def test_who_keeps_no_digest_tells_none() -> None:
+    pulse = Pulse(epoch=EPOCH, started_s=50.0, digest=None, interval_s=5.0)
     write_and_send(pulse, "k", 1)
-    assert pulse.due_s == 60.5
+    said = beat(pulse)
+    assert (said.count, said.digest, said.named) == (None, None, {"k": at(1)})
+    pulse.forgotten("k", at(1))
+    assert pulse.stored().count == 0
+
+
+def test_a_flood_is_told_for_as_many_beats_as_there_are_intervals() -> None:
+    pulse = a_pulse()
+    pulse.flooded()
+    assert [beat(pulse).overflow for _ in range(BEAT_INTERVALS_MAX + 1)] == [True] * BEAT_INTERVALS_MAX + [False]
 
 
 def test_what_was_sent_is_named_by_as_many_beats_as_there_are_intervals() -> None:
