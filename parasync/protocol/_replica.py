@@ -103,7 +103,7 @@ class Replica(Currency[T], Generic[T]):
         if self.closed:
             return False
         if held is not None and (epoch < held.epoch or (epoch == held.epoch and envelope.sequence <= held.sequence)):
-            if envelope.version == held.version and contradicts(held, envelope, reading):
+            if envelope.version == held.version and contradicts(held, envelope, reading, provisional=self.provisional):
                 self._conflict()
             else:
                 self.ignored_stale += 1

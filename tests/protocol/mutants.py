@@ -149,7 +149,7 @@ MUTANTS: Final = (
         Replica,
         "live_received",
         "a contradiction is seen live",
-        "contradicts(held, envelope, reading)",
+        "contradicts(held, envelope, reading, provisional=self.provisional)",
         "False",
         with_rogues,
     ),

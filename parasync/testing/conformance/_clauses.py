@@ -53,6 +53,10 @@ TRANSPORT_CLAUSES: Final = _numbered(
     "A probe reaches everybody who answers probes of the topic; who has nothing to say, or raises, is left out of the "
     "replies.",
     "What was spawned, and asks that are under way, end with the transport at the latest.",
+    "A beat reaches every current subscriber of the beats of its topic, as it was made, and nobody else; a subscription "
+    "ends at once, a handler that raises harms nobody, and after the transport was closed nothing is made, taken or "
+    "delivered.",
+    "A beat is made when it is sent: everything that was published before and is not named as waiting was sent before it.",
 )
 STORE_CLAUSES: Final = _numbered(
     "`claim` makes an epoch above the stored one the only one that may write; any other is a `FencedError` and changes "
