@@ -214,9 +214,10 @@ class Recovery:
                 self._reconcile_s = min(self._reconcile_s, member.beats_until_s)
             elif group is not None and not member.lossless and member not in self._open:
                 self._open[member] = None
+                unheard = member.beats_until_s == -math.inf
                 # Where beats fell silent, they did so for many at once.
-                member.due_s = now_s if member.beats_until_s == -math.inf else now_s + self._jitter_s()
-                group.doubt(member, "not proven for a reconcile interval")
+                member.due_s = now_s if unheard else now_s + self._jitter_s()
+                group.doubt(member, "not proven for a reconcile interval" if unheard else "no beat has proven it of late")
 
     async def _ask(self, now_s: float) -> None:
         """One ask for everybody who is due, and for as many others with an open need as fit."""
