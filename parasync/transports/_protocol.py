@@ -30,8 +30,7 @@ Those that claim to `ask` promise with `AskTransport`:
 
 Those that claim `beats` promise with `BeatTransport`:
 
-21. A beat reaches every current subscriber of the beats of its topic, as it was made, and nobody else; a subscription ends at
-   once, a handler that raises harms nobody, and after the transport was closed nothing is made, taken or delivered.
+21. A beat reaches all who subscribed to those of its topic, as it was made; what they do and where they end is as above.
 22. A beat is made when it is sent: everything that was published before and is not named as waiting was sent before it.
 """
 
