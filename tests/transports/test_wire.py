@@ -454,3 +454,8 @@ def test_a_beat_that_contradicts_itself() -> None:
     ):
         with pytest.raises(DecodeError, match=problem):
             decode_beat(sealed(CODEC.encode_message(changed), SUBJECT.encode()), SUBJECT, CODEC, WALL_S)
+
+
+def test_a_beat_that_tells_no_digest_survives() -> None:
+    beat = attrs.evolve(A_BEAT, count=None, digest=None)
+    assert decode_beat(encode_beat(beat, SUBJECT, CODEC), SUBJECT, CODEC, WALL_S) == beat
