@@ -31,6 +31,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!parasync).*"),
     ("py:.*", r"parasync\.[\w.]*\b[TV](_co)?"),
     ("py:class", r"parasync\.runtime\.(_stream\.Changes|_readable\.Readable)"),
+    ("py:class", r"parasync\.transports\._nats_conversation\.Conversation"),
 ]
 
 autodoc_member_order = "bysource"

@@ -23,6 +23,13 @@ _COUNTERS: Final = {
     "resets": "another life of the authority",
     "conflicts": "a conflict: one version with two contents",
 }
+_PLACES: Final = {
+    "confirmed": (),
+    "awaited": ("checksum", "until_s"),
+    "held": ("kind", "schema", "checksum"),
+    "refused": ("checksum", "reason"),
+}
+"""The facts that are versions, and what stands behind each."""
 _REFUSALS: Final = ("parse_errors", "schema_skews")
 _CODEC: Final = MsgpackCodec()
 
@@ -128,6 +135,7 @@ def _input(step: Step, values: bool) -> str:
             came += f" {short(value_of(step.outcome.value.body), 60)}"
         return f"{step.kind} {came}" + (f", asked holding {_position(step)}" if step.kind == "answer" else "")
     words = {"begin": "stands here", "time": "time passes", "need": "need", "noticed": "doubts from now on"}
+    words |= {"passed": "time passes", "beat": step.reason}
     return {"failed": "the ask failed", "closed": "closed"}.get(step.kind, words.get(step.kind, step.kind))
 
 
@@ -149,6 +157,10 @@ def _effects(step: Step) -> list[str]:
         said.append(now["need_reason"] if step.kind == "need" else f"need: {now['need_reason']}")
     if now["needs_closed"] != before["needs_closed"]:
         said.append("proven" if now["proven_s"] != before["proven_s"] else "no doubt is left")
+    if now["awaited"] not in (None, before["awaited"]):
+        said.append(f"waits for {_version(now['awaited'])}")
+    if step.kind == "beat" and not said:
+        said.append("proven" if now["proven_s"] != before["proven_s"] else "of no use")
     if step.kind in ("time", "begin") and step.status_reason:
         said.append(step.status_reason)
     if step.kind == "answer" and not said:
@@ -174,14 +186,16 @@ def _version(held: tuple[Any, ...]) -> str:
 
 
 def _plain(name: str, fact: Any) -> Any:
-    if name not in ("held", "refused") or fact is None:
+    if name not in _PLACES or fact is None:
         return fact
-    names = ("kind", "schema", "checksum") if name == "held" else ("checksum", "reason")
+    names = _PLACES[name]
     return {"version": _version(fact), **dict(zip(names, fact[2:], strict=True))}
 
 
 def _shown(name: str, fact: Any) -> str:
-    if name in ("held", "refused"):
+    if name == "base":
+        return "none" if fact[0] < 0 else f"beat {fact[1]} of {fact[0]}"
+    if name in _PLACES:
         return "nothing" if fact is None else _version(fact)
     if isinstance(fact, float):
         return "never" if math.isinf(fact) else f"{fact:.6f}"

@@ -2,12 +2,16 @@
 
 from parasync.protocol._authority import EPOCH_BITS, Plan, is_same, next_epoch, next_version, plan_answer
 from parasync.protocol._backoff import Backoff
+from parasync.protocol._currency import Awaited, Base
+from parasync.protocol._digest import BUCKETS, DIGEST_BYTES, Digest
 from parasync.protocol._envelope import NO_META, STATE, TOMBSTONE, EncodedBody, Envelope, Kind
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._keys import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, unescape
 from parasync.protocol._messages import (
     ABSENT_OBJECT,
     ASK_KEYS_MAX,
+    BEAT_INTERVALS_MAX,
+    BEAT_NAMES_MAX,
     PAGE_KEYS_MAX,
     REASON_CHARS_MAX,
     SAME,
@@ -16,6 +20,7 @@ from parasync.protocol._messages import (
     Absent,
     Answer,
     Ask,
+    Beat,
     KeyPage,
     ListKeys,
     Outcome,
@@ -30,6 +35,7 @@ from parasync.protocol._messages import (
     Unanswered,
     Written,
 )
+from parasync.protocol._pulse import Pulse
 from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable, prepare_reading
 from parasync.protocol._replica import Replica
 from parasync.protocol._status import Status, age_of, reason_of, status_of
@@ -39,6 +45,10 @@ __all__ = [
     "ABSENT",
     "ABSENT_OBJECT",
     "ASK_KEYS_MAX",
+    "BEAT_INTERVALS_MAX",
+    "BEAT_NAMES_MAX",
+    "BUCKETS",
+    "DIGEST_BYTES",
     "EPOCH_BITS",
     "EPOCH_MAX",
     "KEY_BYTES_MAX",
@@ -57,7 +67,11 @@ __all__ = [
     "Answer",
     "Ask",
     "Asked",
+    "Awaited",
     "Backoff",
+    "Base",
+    "Beat",
+    "Digest",
     "EncodedBody",
     "Envelope",
     "GapPolicy",
@@ -71,6 +85,7 @@ __all__ = [
     "Position",
     "Probe",
     "ProbeReply",
+    "Pulse",
     "Put",
     "Reader",
     "Refusal",

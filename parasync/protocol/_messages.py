@@ -1,7 +1,8 @@
 """What replicas and authorities say to each other besides envelopes: plain data, carried by any transport that can ask.
 
 A request goes to the authority of a topic under its `verb` and is answered by the type in the comment, or by a `Refusal`.
-A `Probe` goes to every authority and replica of a topic; those who have something to say answer with a `ProbeReply`.
+A `Probe` goes to every authority and replica of a topic; those who have something to say answer with a `ProbeReply`. A `Beat`
+goes to everybody who listens to a topic, and is not answered.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ PAGE_KEYS_MAX: Final = 1024
 """The most keys in one page of a listing."""
 REASON_CHARS_MAX: Final = 500
 """The longest reason of a refusal."""
+BEAT_NAMES_MAX: Final = 1024
+"""The most objects that one beat names; where more were sent it names none and says so, and everybody asks."""
+BEAT_INTERVALS_MAX: Final = 3
+"""A beat names what was sent in so many intervals; whoever misses so many beats in a row asks."""
 
 
 TOMBSTONE_CHECKSUM: Final = 0
@@ -197,6 +202,36 @@ class ProbeReply:
 
     epoch: int
     serving: bool
+
+
+@attrs.define(slots=True)
+class Beat:
+    """"I live, and this is what I have sent." Whoever has an answer can tell from the next beats whether it missed anything.
+
+    Args:
+        epoch: the life of the authority that beats.
+        number: counts the beats of this life, from 1 on.
+        uptime_s: up to when all that was stored had been sent, in seconds since it started to serve, on its own monotonic
+            clock as in its answers.
+        interval_s: seconds until the next beat at the latest.
+        floor: the version at and below which tombstones were dropped.
+        history_epoch: the epoch since which no version was lost; versions of lower epochs may be.
+        count: how many objects there are, tombstones included; None where the authority does not tell.
+        digest: the digest of all objects, as they were last sent; None likewise.
+        named: where each object is that was sent in the last `BEAT_INTERVALS_MAX` intervals, at most `BEAT_NAMES_MAX`.
+        overflow: more were sent, and none of them is named.
+    """
+
+    epoch: int
+    number: int
+    uptime_s: float
+    interval_s: float
+    floor: Version
+    history_epoch: int
+    count: int | None
+    digest: int | None
+    named: Mapping[str, Position]
+    overflow: bool = False
 
 
 Request: TypeAlias = Ask | ListKeys | Put

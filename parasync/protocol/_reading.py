@@ -66,13 +66,16 @@ def same_content(held: Held[Any], envelope: Envelope[Any], read: Reader[Any]) ->
         return False
 
 
-def contradicts(held: Held[Any], envelope: Envelope[Any], reading: object) -> bool:
+def contradicts(held: Held[Any], envelope: Envelope[Any], reading: object, *, provisional: bool = False) -> bool:
     """Whether an envelope of the held version has other content. Runs no user code.
 
     The reading decides only where checksums do not: it may have been made for another replica, which held another version.
+    What may replace a provisional value was read in any case, and the same value stands for the same content.
     """
     same = _same_at_a_glance(held, envelope)
-    return reading is OTHER_CONTENT if same is None else not same
+    if same is not None:
+        return not same
+    return reading is OTHER_CONTENT or (provisional and reading is not UNREAD and reading is not getattr(held, "value", None))
 
 
 def _same_at_a_glance(held: Held[Any], envelope: Envelope[Any]) -> bool | None:

@@ -27,7 +27,7 @@ A live envelope goes through these rules, in this order:
 An answer skips rules 3, 4 and 6: its author is compared as a whole, it is gated again, and it may jump. A need is closed
 only by an answer to an ask that was sent after the need was raised, and only if the answer *proves*: it equals the newest
 version known here, or is below one that the same life of the authority wrote. Where nobody answers on a lossless transport, or
-nobody can be asked, a live envelope that follows without a gap closes it too.
+nobody can be asked, a live envelope that follows without a gap closes it too. What a beat does is told in `_currency.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import math
 from typing import Any, Generic, TypeVar
 
 from parasync.errors import SchemaSkewError
-from parasync.protocol._authority import is_same
+from parasync.protocol._currency import Currency
 from parasync.protocol._envelope import Envelope, Kind
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._messages import Absent, Outcome, Position, Same, Unanswered
@@ -46,7 +46,7 @@ from parasync.protocol._version import ABSENT, Version
 T = TypeVar("T")
 
 
-class Replica(Generic[T]):
+class Replica(Currency[T], Generic[T]):
     """The state machine of one replica.
 
     Args:
@@ -55,47 +55,37 @@ class Replica(Generic[T]):
         askable: there is somebody to ask: an authority, or a user's `refetch`.
         gap: what to do after a gap.
         stale_after_s: the age in seconds above which a proof is too old.
+        stale_by_beats: while beats prove, a proof is too old after `BEAT_INTERVALS_MAX` of their intervals instead.
     """
 
     __slots__ = (
-        "applied", "askable", "closed", "conflicts", "current_epoch", "current_until_s", "doubting", "failed", "gap", "gaps",
-        "handler_errors", "held", "ignored_stale", "lossless", "need_reason", "needs_closed", "needs_followed", "needs_raised",
-        "pace", "parse_errors", "proven_s", "provisional", "read", "refetch_failures", "refetches", "refused", "resets",
-        "schema_skews", "stale_after_s",
+        "applied", "askable", "current_until_s", "doubting", "failed", "gap", "gaps", "handler_errors", "ignored_stale",
+        "needs_followed", "parse_errors", "read", "refetch_failures", "refetches", "resets", "schema_skews",
     )  # fmt: skip
 
     def __init__(
-        self, read: Reader[T], *, lossless: bool, askable: bool, gap: GapPolicy = "refetch", stale_after_s: float = math.inf
+        self,
+        read: Reader[T],
+        *,
+        lossless: bool,
+        askable: bool,
+        gap: GapPolicy = "refetch",
+        stale_after_s: float = math.inf,
+        stale_by_beats: bool = False,
     ) -> None:
+        super().__init__(lossless=lossless, stale_after_s=stale_after_s, stale_by_beats=stale_by_beats)
         self.read = read
-        self.lossless = lossless
         self.askable = askable
         self.gap: GapPolicy = gap
-        self.stale_after_s = stale_after_s
-        self.held: Held[T] | None = None
-        self.pace: Reader[T] | None = None
-        """`read` while a contiguous live envelope can have no effect but to be applied; else None."""
-        self.refused: Refused | None = None
-        self.provisional = False
-        self.current_epoch = 0
-        self.closed = False
         self.failed: str | None = None
         """Why the last ask failed; None if it did not."""
-        self.proven_s = -math.inf
-        """When the replica was last surely current, by an answer, on the driver's monotonic clock."""
         self.current_until_s = -math.inf
-        """Until when a lossless transport kept the replica current before the oldest open need, on the same clock."""
+        """Until when a lossless transport kept the replica current before the oldest open need, on the driver's clock."""
         self.doubting = False
-        self.needs_raised = self.needs_closed = self.needs_followed = 0
-        self.need_reason = ""
+        self.needs_followed = 0
         self.applied = self.ignored_stale = self.gaps = self.parse_errors = self.schema_skews = 0
-        self.refetches = self.refetch_failures = self.resets = self.conflicts = self.handler_errors = 0
+        self.refetches = self.refetch_failures = self.resets = self.handler_errors = 0
         self.need_raised("joined")
-
-    @property
-    def need_open(self) -> bool:
-        """Whether there is a reason to ask."""
-        return self.needs_raised > self.needs_closed
 
     # Inputs
 
@@ -113,7 +103,7 @@ class Replica(Generic[T]):
         if self.closed:
             return False
         if held is not None and (epoch < held.epoch or (epoch == held.epoch and envelope.sequence <= held.sequence)):
-            if envelope.version == held.version and contradicts(held, envelope, reading):
+            if envelope.version == held.version and contradicts(held, envelope, reading, provisional=self.provisional):
                 self._conflict()
             else:
                 self.ignored_stale += 1
@@ -150,12 +140,6 @@ class Replica(Generic[T]):
             self.doubting = True
             self.current_until_s = now_s if self.needs_closed else -math.inf
 
-    def need_raised(self, reason: str) -> None:
-        """There is a reason to ask, e.g. an interruption; answers to asks that were sent before do not close it."""
-        self.needs_raised += 1
-        self.need_reason = reason
-        self.pace = None
-
     def asked(self) -> Asked:
         """An ask goes out now and serves all needs raised so far."""
         self.refetches += 1
@@ -172,7 +156,16 @@ class Replica(Generic[T]):
             self._settle()
 
     def answer_received(
-        self, asked: Asked, outcome: Outcome, reading: object, *, epoch: int, floor: Version = ABSENT, asked_s: float
+        self,
+        asked: Asked,
+        outcome: Outcome,
+        reading: object,
+        *,
+        epoch: int,
+        beat: int | None = None,
+        uptime_s: float = 0.0,
+        floor: Version = ABSENT,
+        asked_s: float,
     ) -> bool | None:
         """Judge what an ask brought. None: the state moved on since `prepare_reading`, which is needed again.
 
@@ -181,6 +174,8 @@ class Replica(Generic[T]):
             outcome: what the answer says of this object.
             reading: what `prepare_reading` made of the outcome if it is an envelope, else None.
             epoch: the life of the authority that answers.
+            beat: the number of its last beat before the answer; None where its beats are not heard.
+            uptime_s: how long it had served by then, in seconds.
             floor: at and below it an absent object may have been deleted.
             asked_s: when the ask was sent, in seconds on the driver's monotonic clock.
         """
@@ -198,9 +193,10 @@ class Replica(Generic[T]):
             outcome = Envelope(None, "0.0", floor.sequence, floor.epoch, kind=Kind.TOMBSTONE)
         position = Position.of(outcome) if isinstance(outcome, Envelope) else asked.position or Position(ABSENT, None)
         self._forget_refused_above(position.version)
+        told = self.held is None or self.provisional or position.version >= self.held.version
         changed = isinstance(outcome, Envelope) and self._offer(outcome, reading)
         if conflicts == self.conflicts and self._proves(position, epoch):
-            self.proven_s = max(self.proven_s, asked_s)
+            self._proven(epoch, beat, asked_s, uptime_s, told=told)
             self.needs_closed = max(self.needs_closed, asked.needs)
         elif not self.need_open:
             self.need_raised("an answer did not confirm what is shown")
@@ -213,31 +209,6 @@ class Replica(Generic[T]):
         self.pace = None
 
     # The rules in pieces
-
-    def _newest(self) -> Position:
-        """The newest version known here, refused ones included; a provisional seed counts for less than a refusal."""
-        held = Position(Version(-1, -1), None) if self.held is None else Position.of(self.held)
-        if self.refused is not None and (self.provisional or self.refused.position.version > held.version):
-            return self.refused.position
-        return held
-
-    def _is_refused(self, envelope: Envelope[Any]) -> bool:
-        return self.refused is not None and envelope.version <= self.refused.position.version
-
-    def _is_gap(self, envelope: Envelope[Any]) -> bool:
-        (epoch, sequence), _ = self._newest()
-        after = envelope.sequence - 1 if envelope.after is None else envelope.after
-        return (epoch == envelope.epoch or not sequence) and after > sequence  # what was never written is of no life
-
-    def _proves(self, answered: Position, epoch: int) -> bool:
-        newest = self._newest()
-        if newest.version == answered.version:
-            return is_same(newest, answered)
-        return newest.version > answered.version and newest.version.epoch == epoch
-
-    def would_read(self, envelope: Envelope[Any]) -> bool:
-        """Whether an envelope is new enough for its value to matter."""
-        return self.held is None or self.provisional or envelope.version > self.held.version
 
     def _offer(self, envelope: Envelope[Any], reading: object) -> bool:
         """One envelope of an answer passes the gates."""
@@ -288,10 +259,6 @@ class Replica(Generic[T]):
         """Nobody answers, but since the need arose a live envelope followed what was known without a gap."""
         self.needs_closed = self.needs_raised
         self.failed = None
-
-    def _conflict(self) -> None:
-        self.conflicts += 1
-        self.need_raised("one version has two contents")
 
     def _settle(self) -> None:
         """Find out whether the next contiguous live envelope can have no effect but to be applied."""

@@ -76,8 +76,8 @@ class authority(Generic[T]):
         self._desk = Desk(topic.name, transport, self._store, self._terms, self._put_for)
         self._desk.loading = loading
         self._office = self._desk.office
-        self._pen = Pen(topic.name, transport, self._store, self._office)
-        self._desk.publish, self._desk.repair = self._pen.publish, self._pen.repair
+        self._pen = Pen(topic.name, transport, self._store, self._office, self._desk.heart)
+        self._desk.publish, self._desk.repair = self._pen.publish, self._pen.repairs.begin
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._closed = False
@@ -106,6 +106,7 @@ class authority(Generic[T]):
     def loaded(self) -> None:
         """The first objects are there: answer from now on."""
         self._desk.loading = False
+        self._desk.heart.begin()
 
     async def put(
         self,
@@ -216,6 +217,7 @@ class authority(Generic[T]):
         """Stop serving; what was published is on its way. May be called again."""
         self._closed = True
         if self._loop is not None:
+            await self._desk.heart.close()
             await self._office.close()
         await self._pen.aclose()
 
@@ -225,6 +227,7 @@ class authority(Generic[T]):
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
         try:
             await self._office.open()
+            self._desk.heart.open()
         except BaseException:
             await self.aclose()
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from parasync.codec import meta_bytes
-from parasync.errors import ConflictError, IndeterminateError, NoAuthorityError
+from parasync.errors import ConflictError, NoAuthorityError
 from parasync.protocol import (
     ABSENT,
     ABSENT_OBJECT,
@@ -34,9 +33,11 @@ from parasync.protocol import (
     is_same,
     plan_answer,
 )
+from parasync.runtime._guard import GuardedStore
+from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office, Terms
 from parasync.runtime._pen import publish_stored
-from parasync.stores import Draft, Store, TopicState
+from parasync.stores import Draft, TopicState
 from parasync.transports._protocol import Responder, SyncTransport
 
 logger: Final = logging.getLogger("parasync")
@@ -60,7 +61,9 @@ class Desk:
         other: answers the requests that are not about reading.
     """
 
-    def __init__(self, topic: str, transport: SyncTransport, store: Store, terms: Terms, other: Responder) -> None:
+    def __init__(
+        self, topic: str, transport: SyncTransport, store: GuardedStore, terms: Terms, other: Responder
+    ) -> None:
         self._topic = topic
         self._store = store
         self._terms = terms
@@ -70,9 +73,10 @@ class Desk:
         self.loading = False
         self.publish: Callable[[str, Envelope[Any]], None] = partial(publish_stored, transport)
         """Publishes what is stored already; whoever writes as well has to know of it."""
-        self.repair: Callable[[str], None] = _nothing
-        """Publishes what may have been stored."""
         self.office = Office(topic, transport, store, terms, self.respond)
+        self.heart = Heart(topic, transport, store, terms, self.office, lambda: self.loading)
+        self.repair: Callable[[str, object], None] = lambda _, write: self.heart.write_ends(write)
+        """Publishes what is stored of an object, of which nobody knows that, and ends the write."""
 
     async def respond(self, request: Request) -> Response:
         """Answer one request.
@@ -97,17 +101,17 @@ class Desk:
         if found.needs_repair:
             await self._repair(ask)
             found = await self._read(ask)
-        uptime_s = self._terms.clock() - self.office.started_s
         outcomes = self._outcomes(ask, found.stored, frozenset(found.plan.reissue))
-        return Answer(found.epoch, 0, uptime_s, found.state.floor, found.state.history_epoch, outcomes)
+        return Answer(found.epoch, found.beat, found.uptime_s, found.state.floor, found.state.history_epoch, outcomes)
 
     async def _read(self, ask: Ask) -> Found:
-        # An epoch that is claimed while the store reads did not say what was read.
-        epoch = self.office.epoch
+        # An epoch that is claimed, or a beat that is sent, while the store reads did not say what was read.
+        epoch, pulse = self.office.epoch, self.office.pulse
+        beat, uptime_s = (0, 0.0) if pulse is None else (pulse.number, self._terms.clock() - pulse.started_s)
         state, stored = await self._store.read(self._topic, list(dict.fromkeys(ask.keys)))
         self.office.check_epoch(state)
         positions = {key: Position.of(envelope) for key, envelope in stored.items()}
-        return Found(epoch, state, stored, plan_answer(ask, positions, epoch=epoch, floor=state.floor))
+        return Found(epoch, beat, uptime_s, state, stored, plan_answer(ask, positions, epoch=epoch, floor=state.floor))
 
     def _outcomes(self, ask: Ask, stored: dict[str, Envelope[EncodedBody | None]], lost: frozenset[str]) -> tuple[Outcome, ...]:
         """One outcome for each entry, as many envelopes as fit."""
@@ -175,14 +179,17 @@ class Desk:
         held = held or Envelope(None, "0.0", 0, kind=Kind.TOMBSTONE, checksum=0)
         body = held.value or EncodedBody()
         draft = Draft(key, body, held.kind, held.schema_version, held.checksum or 0, held.meta, expected, reissue=True)
+        write = self.heart.write_begins()
         try:
             version, _ = await self._store.write(self._topic, self.office.epoch, draft)
         except ConflictError:
+            self.heart.write_ends(write)
             return  # a write that came between is as good: it is above the lost history too, and was published
-        except (IndeterminateError, asyncio.CancelledError):
-            self.repair(key)
+        except BaseException:
+            self.repair(key, write)
             raise
         self.publish(key, attrs.evolve(held, sequence=version.sequence, epoch=version.epoch))
+        self.heart.write_ends(write)
 
     async def _list(self, request: ListKeys) -> KeyPage:
         self.office.check_epoch(await self._store.state(self._topic))
@@ -196,15 +203,13 @@ class Desk:
         return KeyPage(self.office.epoch, keys, versions, more=len(page) > len(found))
 
 
-def _nothing(_key: str) -> None:
-    """Nobody writes here but those who repair history."""
-
-
 @attrs.frozen
 class Found:
-    """What the store had for an ask, in which epoch, and what has to be done about it."""
+    """What the store had for an ask, in which epoch, after which beat and when, and what has to be done about it."""
 
     epoch: int
+    beat: int
+    uptime_s: float
     state: TopicState
     stored: dict[str, Envelope[EncodedBody | None]]
     plan: Plan

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from parasync.errors import ParseError, SchemaSkewError
-from parasync.protocol import ABSENT, OTHER_CONTENT, UNREAD, Envelope, Held, Unreadable, prepare_reading
+from parasync.protocol import ABSENT, OTHER_CONTENT, UNREAD, Beat, Envelope, Held, Unreadable, prepare_reading
 from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Call, Listener, Member, enlist, report, take_turn
 from parasync.runtime._views import Cause, Change, change_between
@@ -162,6 +162,22 @@ class Group:
             number = member.needs_raised
         member.attend(heard)
         return number
+
+    def beaten(self, member: Member[Any], beat: Beat, now_s: float, grace_s: float) -> None:
+        """An authority beats."""
+        stale_after_s = member.stale_after_s
+        with self._lock:
+            member.beat_received(beat, beat.named.get(self.key), now_s=now_s, grace_s=grace_s)
+        # Most beats tell that all is well, and there is nobody who need know.
+        if member.need_open or member.awaited is not None or member.stale_after_s != stale_after_s:
+            member.attend(True)
+
+    def look_again(self, member: Member[Any], now_s: float) -> None:
+        """What a beat named had its time to come."""
+        with self._lock:
+            member.time_passed(now_s)
+        if member.need_open:
+            member.attend(False)
 
     def step(
         self, member: Member[Any], rule: Callable[[object], bool | None], envelope: Envelope[Any] | None, cause: Cause

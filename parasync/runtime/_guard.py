@@ -65,6 +65,11 @@ def _as(kind: type[StoreError], consequence: str) -> Iterator[None]:
         raise _foreign(kind, error, consequence) from error
 
 
+def named(error: BaseException) -> str:
+    """What may be said of an error in a log: the texts of others may hold payload."""
+    return str(error) if isinstance(error, ParasyncError) else type(error).__name__
+
+
 def ends_this_task(error: BaseException) -> bool:
     """Whether an exception is meant for the running task or the program, and not only says how what it awaited has failed.
 

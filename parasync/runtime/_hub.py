@@ -1,4 +1,4 @@
-"""What the replicas of one transport share: a group a key, a recovery a source, and an ear for the probes of each topic."""
+"""What the replicas of one transport share: a group a key, a recovery a source, and an ear for each topic."""
 
 from __future__ import annotations
 
@@ -9,31 +9,59 @@ from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from parasync.protocol import Probe, ProbeReply, parse_key
+from parasync.protocol import Beat, Probe, ProbeReply, parse_key
 from parasync.runtime._bell import current_loop
 from parasync.runtime._group import Group
 from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Member
 from parasync.runtime._recovery import Pace, Recovery
 from parasync.runtime._sources import Source
-from parasync.transports._protocol import AskTransport, ProbeResponder, SyncTransport, Unsubscribe
+from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, beats_over
 
 logger: Final = logging.getLogger("parasync")
 
 SourceKey: TypeAlias = tuple[Hashable, ...]
-Place: TypeAlias = tuple[str, AbstractEventLoop | None]
-"""A topic and a loop."""
+Place: TypeAlias = tuple[str, AbstractEventLoop | None, bool]
+"""A topic, a loop, and whether beats mean anything there."""
 
 
 class Ear:
-    """Answers the probes of one topic in one event loop, for all replicas that were made there."""
+    """Answers the probes of one topic in one event loop, and hears its beats, for all replicas that were made there.
 
-    __slots__ = ("members", "place", "unsubscribe")
+    Args:
+        place: the topic, the loop, and whether what the replicas there are answered tells them of beats.
+        transport: where to listen.
+    """
 
-    def __init__(self, place: Place, answer_probes: Callable[[str, ProbeResponder], Unsubscribe]) -> None:
+    __slots__ = ("_ends", "members", "place")
+
+    def __init__(self, place: Place, transport: AskTransport) -> None:
+        topic, _, beats = place
         self.place = place
-        self.members: dict[Member[Any], Group] = {}
-        self.unsubscribe = answer_probes(place[0], self.probed)
+        self.members: dict[Member[Any], tuple[Group, Pace]] = {}
+        self._ends = [transport.answer_probes(topic, self.probed)]
+        bus = beats_over(transport) if beats and isinstance(transport, SyncTransport) else None
+        if bus is not None:
+            try:
+                self._ends.append(bus.subscribe_beats(topic, self.beaten))
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        for end in self._ends:
+            _end(end)
+
+    def beaten(self, beat: Beat) -> None:
+        """An authority beats: what that comes to, each replica decides alone."""
+        for member in list(self.members):
+            place = self.members.get(member)
+            if place is not None:
+                group, pace = place
+                # Where no loop runs, nobody would look again.
+                grace_s = 0.0 if self.place[1] is None else pace.beat_grace_s
+                group.beaten(member, beat, pace.clock(), grace_s)
 
     def probed(self, probe: Probe) -> ProbeReply | None:
         """An authority looks who is there: tell it of an epoch above its own, and learn from it of a new life."""
@@ -41,10 +69,10 @@ class Ear:
         for member in list(self.members):
             heard = max(heard, member.current_epoch)
             known = max(member.current_epoch, member.announced or 0)
-            if probe.serving and probe.epoch > known and (group := self.members.get(member)):
+            if probe.serving and probe.epoch > known and (place := self.members.get(member)):
                 if member.announced is not None:
                     member.announced = probe.epoch
-                group.doubt(member, "another life of the authority was heard", heard=True)
+                place[0].doubt(member, "another life of the authority was heard", heard=True)
         return ProbeReply(heard, serving=False) if heard > probe.epoch else None
 
 
@@ -80,7 +108,7 @@ class Hub:
             return group
 
     def leave(self, member: Member[Any], group: Group, source: SourceKey | None, ear: Ear | None) -> None:
-        """End what `join`, `recover` and `hear_probes` began; from any thread, and may be called again."""
+        """End what `join`, `recover` and `hear` began; from any thread, and may be called again."""
         self._lock.note(partial(self._remove, member, group, source, ear))
 
     def recover(self, key: SourceKey, source: Callable[[], Source], pace: Pace, member: Member[Any], group: Group) -> Recovery:
@@ -93,18 +121,18 @@ class Hub:
             recovery.add(member, group)
             return recovery
 
-    def hear_probes(self, member: Member[Any], group: Group) -> Ear | None:
-        """Tell probing authorities which epoch the replica has heard, and learn from them of a new life."""
+    def hear(self, member: Member[Any], group: Group, pace: Pace) -> Ear | None:
+        """Tell probing authorities which epoch the replica has heard, and learn from them, and from beats, what it missed."""
         transport = self.transport
         if not isinstance(transport, AskTransport) or not transport.capabilities.ask:
             return None
         # One in each loop: a probe that has to be answered in a loop that has ended is never answered.
-        place = (parse_key(member.key).topic, current_loop())
+        place = (parse_key(member.key).topic, current_loop(), member.announced is None)
         with self._lock:
             ear = self._ears.get(place)
             if ear is None:
-                ear = self._ears[place] = Ear(place, transport.answer_probes)
-            ear.members[member] = group
+                ear = self._ears[place] = Ear(place, transport)
+            ear.members[member] = (group, pace)
             return ear
 
     def _remove(self, member: Member[Any], group: Group, source: SourceKey | None, ear: Ear | None) -> None:
@@ -117,7 +145,7 @@ class Hub:
             del self._recoveries[source]
         if ear is not None and ear.members.pop(member, None) is not None and not ear.members:
             del self._ears[ear.place]
-            _end(ear.unsubscribe)
+            ear.close()
         self._give_up_if_empty()
 
     def _give_up_if_empty(self) -> None:

@@ -66,4 +66,13 @@ def _goes_back(asked: Asked, found: Fetched) -> bool:
 
 
 def _answered(member: Member[Any], asked: Asked, found: Fetched, asked_s: float, reading: object) -> bool | None:
-    return member.answer_received(asked, found.outcome, reading, epoch=found.epoch, floor=found.floor, asked_s=asked_s)
+    return member.answer_received(
+        asked,
+        found.outcome,
+        reading,
+        epoch=found.epoch,
+        beat=found.beat,
+        uptime_s=found.uptime_s,
+        floor=found.floor,
+        asked_s=asked_s,
+    )

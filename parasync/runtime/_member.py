@@ -47,9 +47,25 @@ class Member(Replica[T], Generic[T]):
     )  # fmt: skip
 
     def __init__(
-        self, key: str, read: Reader[T], repeat: Backoff, *, lossless: bool, askable: bool, gap: GapPolicy, stale_after_s: float
+        self,
+        key: str,
+        read: Reader[T],
+        repeat: Backoff,
+        *,
+        lossless: bool,
+        askable: bool,
+        gap: GapPolicy,
+        stale_after_s: float,
+        stale_by_beats: bool = False,
     ) -> None:
-        super().__init__(read, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s)
+        super().__init__(
+            read,
+            lossless=lossless,
+            askable=askable,
+            gap=gap,
+            stale_after_s=stale_after_s,
+            stale_by_beats=stale_by_beats,
+        )
         self.key = key
         self._listeners: tuple[Listener, ...] = ()
         self.listener: Listener | None = None

@@ -14,13 +14,13 @@ from typing import Final
 
 import attrs
 
-from parasync.errors import ClosedError, FencedError, ParasyncError, UsageError
-from parasync.protocol import Probe, ProbeReply, next_epoch
-from parasync.runtime._guard import ends_this_task
+from parasync.errors import ClosedError, FencedError, UsageError
+from parasync.protocol import Beat, Probe, ProbeReply, Pulse, next_epoch
+from parasync.runtime._guard import ends_this_task, named
 from parasync.runtime._recovery import check_seconds
 from parasync.runtime._world import Clock, monotonic_s, random_bits, uniform, wall_s
 from parasync.stores import Store, TopicState
-from parasync.transports._protocol import AskTransport, Responder, SyncTransport, Unsubscribe
+from parasync.transports._protocol import AskTransport, Responder, SyncTransport, Unsubscribe, beats_over
 
 logger: Final = logging.getLogger("parasync")
 
@@ -36,6 +36,8 @@ class Terms:
         probe_interval_s: seconds between two looks at who else serves the topic.
         probe_timeout_s: seconds to collect answers to a probe over a bus.
         takeover_after_s: seconds of silence after which a fenced authority takes over again.
+        beat_interval_s: seconds between two beats over a transport that may lose; replicas take three for a silence.
+        beat_min_interval_s: seconds between two beats where something was published in between.
         reissues_per_s_max: how many objects of a lost history are written anew each second; the rest is asked for again.
         clock: monotonic seconds.
         wall_clock: seconds since 1970, for epochs and for the window of idempotency keys.
@@ -43,12 +45,14 @@ class Terms:
         random_bits: a source of random bits, for epochs.
 
     Raises:
-        UsageError: a time is not a number of seconds above 0, or the limit is below 1.
+        UsageError: a time is not a number of seconds above 0, the shorter interval is the longer one, or the limit is below 1.
     """
 
     probe_interval_s: float = 5.0
     probe_timeout_s: float = 0.2
     takeover_after_s: float = 15.0
+    beat_interval_s: float = 5.0
+    beat_min_interval_s: float = 0.5
     reissues_per_s_max: int = 10_000
     clock: Clock = monotonic_s
     wall_clock: Clock = wall_s
@@ -56,7 +60,10 @@ class Terms:
     random_bits: Callable[[int], int] = random_bits
 
     def __attrs_post_init__(self) -> None:
-        check_seconds(self, "probe_interval_s", "probe_timeout_s", "takeover_after_s")
+        check_seconds(self, "probe_interval_s", "probe_timeout_s", "takeover_after_s", "beat_interval_s", "beat_min_interval_s")
+        if self.beat_min_interval_s > self.beat_interval_s:
+            longest = f"at most beat_interval_s={self.beat_interval_s!r}"
+            raise UsageError(f"got beat_min_interval_s={self.beat_min_interval_s!r}, expected {longest}")
         if not isinstance(self.reissues_per_s_max, int) or self.reissues_per_s_max < 1:
             raise UsageError(f"got reissues_per_s_max={self.reissues_per_s_max!r}, expected an int above 0")
 
@@ -75,13 +82,14 @@ class Office:
     def __init__(self, topic: str, transport: SyncTransport, store: Store, terms: Terms, respond: Responder) -> None:
         self._topic = topic
         self._bus = transport if isinstance(transport, AskTransport) and transport.capabilities.ask else None
+        self._beats = beats_over(transport)
         self._lossless = transport.capabilities.lossless
         self._store = store
         self._terms = terms
         self._respond = respond
         self._identity = f"{random_bits(64):016x}"
         self._stop_serving: Unsubscribe | None = None
-        self._stop_hearing: Unsubscribe | None = None
+        self._stop_hearing: list[Unsubscribe] = []
         self._task: asyncio.Task[None] | None = None
         self._claimed = asyncio.Event()
         self._heard = 0
@@ -91,7 +99,10 @@ class Office:
         """Held while an epoch is claimed, or lost history is repaired."""
         self.epoch = 0
         self.serving = False
-        self.started_s = 0.0
+        self.pulse: Pulse | None = None
+        """The beats of this epoch, whether anybody beats or not."""
+        self.began: Callable[[], None] = _nothing
+        """Called when an epoch was claimed."""
 
     async def open(self) -> None:
         """Claim an epoch above all that is stored or heard, and serve.
@@ -105,15 +116,17 @@ class Office:
         async with self.turn:
             await self.claim(0)
         if self._bus is not None:
-            self._stop_hearing = self._bus.answer_probes(self._topic, self._probed)
+            self._stop_hearing.append(self._bus.answer_probes(self._topic, self._probed))
+            if self._beats is not None:
+                self._stop_hearing.append(self._beats.subscribe_beats(self._topic, self._beaten))
             self._task = self._bus.spawn(self._watch(), f"parasync-authority {self._topic}")
 
     async def close(self) -> None:
         """Stop answering and watching, for good; may be called again."""
         self._closed = True
         self._stop()
-        if self._stop_hearing is not None:
-            self._stop_hearing()
+        for stop in self._stop_hearing:
+            stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -187,8 +200,10 @@ class Office:
                 heard = self._heard
                 continue
             self.epoch = epoch
-            self.started_s = self._terms.clock()
+            terms = self._terms
+            self.pulse = Pulse(epoch=epoch, started_s=terms.clock(), digest=None, interval_s=terms.beat_interval_s)
             self.serving = True
+            self.began()
             self._claimed.set()
             if self._bus is not None and self._stop_serving is None:
                 self._stop_serving = self._bus.serve(self._topic, self._respond)
@@ -209,7 +224,7 @@ class Office:
                 # Stores and transports are written by others, and this task must live.
                 if ends_this_task(error):
                     raise
-                logger.warning("the authority of %r could not look for others: %s", self._topic, _named(error))
+                logger.warning("the authority of %r could not look for others: %s", self._topic, named(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._terms.probe_interval_s * (0.75 + 0.5 * self._terms.random())):
                     await self._claimed.wait()
@@ -244,6 +259,11 @@ class Office:
             return ()
         return await self._bus.probe(Probe(self._topic, epoch, serving, self._identity), self._terms.probe_timeout_s)
 
+    def _beaten(self, beat: Beat) -> None:
+        """An authority beats, maybe this one: who does so with a higher epoch has taken over."""
+        if beat.epoch > self.epoch:
+            self.fence(beat.epoch)
+
     def _probed(self, probe: Probe) -> ProbeReply | None:
         """Somebody looks who is there."""
         if probe.sender == self._identity:
@@ -256,6 +276,5 @@ class Office:
         return ProbeReply(known, serving=False) if known > probe.epoch else None
 
 
-def _named(error: BaseException) -> str:
-    """What may be said of an error in a log: the texts of others may hold payload."""
-    return str(error) if isinstance(error, ParasyncError) else type(error).__name__
+def _nothing() -> None:
+    """Nobody wants to know."""

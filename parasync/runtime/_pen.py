@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from functools import partial
 from typing import Any, Final
 
 from parasync.errors import FencedError, IndeterminateError, ParasyncError
-from parasync.protocol import ABSENT, Backoff, Envelope, Version
+from parasync.protocol import ABSENT, Envelope, Version
 from parasync.runtime._guard import GuardedStore
+from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office
-from parasync.runtime._world import uniform
+from parasync.runtime._repairs import Repairs
 from parasync.stores import Draft, Outcome
 from parasync.transports._protocol import SyncTransport
 
@@ -22,12 +21,6 @@ WRITES_WITHOUT_PAUSE_MAX: Final = 256
 """After so many writes in a row the next one first lets the event loop turn: a store in memory never suspends its writer, and a
 writer that loads many objects would keep the bus from sending them."""
 
-REPAIR_BASE_S: Final = 0.1
-"""The longest first pause, in seconds, before it is read again what a write left in the store, if that failed."""
-REPAIR_MAX_S: Final = 5.0
-"""The longest of these pauses, in seconds; they go on for as long as the authority serves."""
-
-
 class Pen:
     """Writes drafts in the name of one authority; what is not stored is not published.
 
@@ -36,17 +29,17 @@ class Pen:
     any more, and replicas that take that for a loss ask.
     """
 
-    def __init__(self, topic: str, transport: SyncTransport, store: GuardedStore, office: Office) -> None:
+    def __init__(self, topic: str, transport: SyncTransport, store: GuardedStore, office: Office, heart: Heart) -> None:
         self._topic = topic
         self._transport = transport
         self._store = store
         self._write_now = store.write_now
         self._office = office
+        self._heart = heart
+        self._fresh = heart.published
         self._under_way: dict[str, int] = {}
         self._published: dict[str, Version] = {}
-        self._repairs: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
-        """What is being repaired; the event says that it has to be looked at once more, and now."""
-        self._closing = False
+        self.repairs = Repairs(topic, store, office, self.publish, heart.write_ends)
         self._writes = 0
 
     def write_now(self, value: object, draft: Draft) -> Version | None:
@@ -66,7 +59,7 @@ class Pen:
         if fresh:
             self._send(value, draft, version, None)
         else:
-            self.repair(draft.key)
+            self.repairs.begin(draft.key, None)
         return version
 
     async def write(self, value: object, draft: Draft) -> Version:
@@ -83,20 +76,24 @@ class Pen:
         key = draft.key
         under_way = self._under_way
         under_way[key] = under_way.get(key, 0) + 1
+        heart = self._heart
+        write: object = heart.write_begins()
         try:
             version, fresh = await self._stored(draft)
         except (asyncio.CancelledError, IndeterminateError):
             # The write may have happened: then what is stored has to be published all the same.
-            self.repair(key)
+            self.repairs.begin(key, write)
+            write = None
             raise
         else:
             if fresh:
                 self._publish(value, draft, version)
             else:
                 # The first try may have been stored without anybody knowing: what is published twice does no harm.
-                self.repair(key)
+                self.repairs.begin(key, None)
             return version
         finally:
+            heart.write_ends(write)
             under_way[key] -= 1
             if not under_way[key]:
                 del under_way[key]
@@ -106,15 +103,14 @@ class Pen:
         """Publish what is stored already; writes of the same object that are under way come after it."""
         if key in self._under_way:
             self._published[key] = max(envelope.version, self._published.get(key, ABSENT))
+        fresh = self._fresh
+        if fresh is not None and (key not in fresh or fresh[key].version < envelope.version):
+            self._note(fresh, key, envelope)
         publish_stored(self._transport, key, envelope)
 
     async def aclose(self) -> None:
-        """Wait for the repairs that are under way; what fails now is not tried again."""
-        self._closing = True
-        for _, again in self._repairs.values():
-            again.set()
-        if self._repairs:
-            await asyncio.wait([task for task, _ in self._repairs.values()])
+        """Wait for the repairs that are under way; what the store does not tell now is not tried again."""
+        await self.repairs.aclose()
 
     async def _stored(self, draft: Draft) -> Outcome:
         office = self._office
@@ -147,45 +143,16 @@ class Pen:
         epoch, sequence = version
         schema_version, kind, meta, checksum = draft.schema_version, draft.kind, draft.meta, draft.checksum
         envelope = Envelope(value, schema_version, sequence, epoch, after, kind, meta, checksum, draft.body)
+        fresh = self._fresh
+        if fresh is not None:
+            self._note(fresh, draft.key, envelope)
         publish_stored(self._transport, draft.key, envelope)
 
-    def repair(self, key: str) -> None:
-        """A write may have been stored without being published: publish what is stored, in the background."""
-        if key in self._repairs:
-            task, again = self._repairs[key]
-            # One that has ended looks no more, though its end was told to nobody yet.
-            if not task.done():
-                again.set()
-                return
-        again = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(self._repaired(key, again), name=f"parasync-repair {key}")
-        self._repairs[key] = task, again
-        task.add_done_callback(partial(self._ended, key))
-
-    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
-        if self._repairs[key][0] is task:
-            del self._repairs[key]
-
-    async def _repaired(self, key: str, again: asyncio.Event) -> None:
-        # Where nothing is lost nobody asks, so whatever the store raises, it is tried again as long as this authority serves.
-        backoff = Backoff(REPAIR_BASE_S, REPAIR_MAX_S, uniform)
-        while True:
-            again.clear()
-            try:
-                state, stored = await self._store.read(self._topic, [key])
-            except ParasyncError:
-                if self._closing or not self._office.serving:
-                    return
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(backoff.next_delay_s()):
-                        await again.wait()
-                continue
-            epoch = self._office.epoch
-            # Whoever claimed the topic meanwhile may have other data.
-            if key in stored and stored[key].epoch == epoch == state.epoch:
-                self.publish(key, stored[key])
-            if not again.is_set():
-                return
+    def _note(self, fresh: dict[str, Envelope[Any]], key: str, envelope: Envelope[Any]) -> None:
+        """The next beat names this: also if it cannot be published, which is a loss like any other."""
+        if not fresh:
+            self._heart.quicken()
+        fresh[key] = envelope
 
 
 def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) -> None:

@@ -20,9 +20,11 @@ from parasync.protocol import (
     UNREAD,
     Asked,
     Backoff,
+    Beat,
     Envelope,
     GapPolicy,
     Outcome,
+    Position,
     Reader,
     Same,
     Unanswered,
@@ -102,10 +104,14 @@ class Recorded(Member[T], Generic[T]):
         askable: bool,
         gap: GapPolicy,
         stale_after_s: float,
+        stale_by_beats: bool = False,
     ) -> None:
         # What the rules do to it while it is being made is no input.
         self._owner = get_ident()
-        super().__init__(key, read, repeat, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s)
+        super().__init__(
+            key, read, repeat, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s,
+            stale_by_beats=stale_by_beats,
+        )  # fmt: skip
         self._owner = 0
         self._inputs = NotedLock()
         self._lost = 0
@@ -142,12 +148,26 @@ class Recorded(Member[T], Generic[T]):
         self._take("failed", partial(super().ask_failed, reason), None, None, reason)
 
     def answer_received(
-        self, asked: Asked, outcome: Outcome, reading: object, *, epoch: int, floor: Version = ABSENT, asked_s: float
-    ) -> bool | None:
+        self, asked: Asked, outcome: Outcome, reading: object, *, epoch: int, beat: int | None = None, uptime_s: float = 0.0,
+        floor: Version = ABSENT, asked_s: float,
+    ) -> bool | None:  # fmt: skip
         """See `Replica.answer_received`."""
-        rule = partial(super().answer_received, asked, outcome, reading, epoch=epoch, floor=floor, asked_s=asked_s)
+        answered = partial(super().answer_received, epoch=epoch, beat=beat, uptime_s=uptime_s, floor=floor, asked_s=asked_s)
+        rule = partial(answered, asked, outcome, reading)
         envelope = outcome if isinstance(outcome, Envelope) else None
-        return self._take("answer", rule, envelope, reading, asked, outcome, epoch, floor, asked_s)
+        return self._take("answer", rule, envelope, reading, asked, outcome, epoch, floor, asked_s, beat, uptime_s)
+
+    def beat_received(self, beat: Beat, named: Position | None, *, now_s: float, grace_s: float = 0.0) -> None:
+        """See `Currency.beat_received`."""
+        rule = partial(super().beat_received, beat, named, now_s=now_s, grace_s=grace_s)
+        place = None if named is None else (*named.version, named.checksum)
+        said = beat.epoch, beat.number, beat.uptime_s, beat.interval_s, beat.overflow, place
+        self._take("beat", rule, None, None, *said, now_s, grace_s)
+
+    def time_passed(self, now_s: float) -> None:
+        """See `Currency.time_passed`."""
+        if now_s >= self.look_again_s:
+            self._take("passed", partial(super().time_passed, now_s), None, None, now_s)
 
     def close(self) -> None:
         """See `Member.close`; where another thread is in the middle of an input, at the end of that."""

@@ -6,7 +6,8 @@ was cut can be told from one that was damaged. The data is one msgpack array:
 
     ["part", recording, number, step]                   first in each file: whose, which of its parts, the step before it
     ["replica", place, key, schema, lossless, askable,  where a replica stands before its next step: first in each part, and
-     gap, stale_after_s, at_s, wall_s, state, held]     wherever steps are missing; `held` is [body, meta], or None
+     gap, stale_after_s, stale_by_beats, at_s, wall_s,  wherever steps are missing; `held` is [body, meta], or None
+     state, held]
     ["step", step, place, at_s, kind, facts, status,    one input, in the order in which the rules took it, and what they made
      state]                                             of it
 """
@@ -22,7 +23,7 @@ from zlib import crc32
 
 from parasync.codec import FRAME_BYTES_MAX, MsgpackCodec
 from parasync.errors import DecodeError, RecordingError
-from parasync.protocol import Envelope, Held, Kind, Position, Refused, Replica, Version
+from parasync.protocol import Awaited, Base, Envelope, Held, Kind, Position, Refused, Replica, Version
 
 MAGIC: Final = b"parasync recording 1\n"
 """How a file of this format begins."""
@@ -38,13 +39,15 @@ _HEAD: Final = Struct(">III")
 _CODEC: Final = MsgpackCodec(frame_bytes_max=RECORD_BYTES_MAX, fast=False)
 _PLAIN: Final = (
     "applied", "ignored_stale", "gaps", "parse_errors", "schema_skews", "refetches", "refetch_failures", "resets", "conflicts",
-    "closed", "provisional", "doubting", "current_epoch", "proven_s", "current_until_s", "needs_raised", "needs_closed",
-    "needs_followed", "need_reason", "failed",
+    "closed", "provisional", "doubting", "current_epoch", "proven_s", "current_until_s", "beats_until_s", "stale_after_s",
+    "needs_raised", "needs_closed", "needs_followed", "need_reason", "failed",
 )  # fmt: skip
-FIELDS: Final = (*_PLAIN, "held", "refused")
+FIELDS: Final = (*_PLAIN, "base", "confirmed", "awaited", "held", "refused")
 """What the rules of a replica know, in the order of a recorded state."""
 _TIME_MAX_S: Final = 1e10
-_TYPES: Final = (*[int] * 9, *[bool] * 3, int, float, float, *[int] * 3, str, str | None, tuple | None, tuple | None)
+_TYPES: Final = (
+    *[int] * 9, *[bool] * 3, int, *[float] * 3, float | int, *[int] * 3, str, str | None, tuple, tuple, *[tuple | None] * 3,
+)  # fmt: skip
 _get_plain: Final = attrgetter(*_PLAIN)
 
 
@@ -61,9 +64,12 @@ def listed(facts: Iterable[Any]) -> Record:
 
 def state_of(replica: Replica[Any]) -> State:
     """All that the rules of a replica know, without a reference to the value."""
-    held, refused = replica.held, replica.refused
+    held, refused, awaited = replica.held, replica.refused, replica.awaited
     return (
         *_get_plain(replica),
+        tuple(replica.base),
+        tuple(replica.confirmed),
+        None if awaited is None else (*awaited.position.version, awaited.position.checksum, awaited.until_s),
         None if held is None else (held.epoch, held.sequence, int(held.kind), held.schema_version, held.checksum),
         None if refused is None else (*refused.position.version, refused.position.checksum, refused.reason),
     )
@@ -73,7 +79,14 @@ def restore(replica: Replica[Any], state: State, held: Record | None) -> None:
     """Let a replica stand where a recorded one stood; raises anything if that is nowhere."""
     for name, fact in zip(_PLAIN, state, strict=False):
         setattr(replica, name, fact)
-    *_, holding, refused = state
+    *_, base, confirmed, awaited, holding, refused = state
+    epoch, number, started_s = base
+    replica.base = Base(epoch, number, started_s)
+    replica.confirmed = Version(*confirmed)
+    replica.awaited = None
+    if awaited is not None:
+        epoch, sequence, checksum, until_s = awaited
+        replica.awaited = Awaited(Position(Version(epoch, sequence), checksum), until_s)
     body, meta = held or (None, {})
     replica.held = replica.refused = None
     if not isinstance(body, bytes | None):

@@ -3,7 +3,7 @@
 A need makes its replica *due*: after a little jitter, or later where needs of it follow each other. An ask that goes out takes
 everybody along who has an open need. A failure delays the next attempt exponentially with full jitter; hearing the topic again
 makes it prompt. Where the transport may lose messages, every replica is due once per reconcile interval, so that the loss of
-a last message is noticed.
+a last message is noticed; but not while beats prove it.
 
 One task does it all. What others have to say, from whichever thread, they note where each replica stands once, and ring.
 """
@@ -43,8 +43,9 @@ class Pace:
     """How often a replica asks, and how long it waits. Replicas of one topic with the same pace share their asks.
 
     Args:
-        reconcile_interval_s: seconds between two proofs of a replica whose transport may lose messages.
+        reconcile_interval_s: seconds between two proofs of a replica whose transport may lose messages, if no beats prove it.
         ask_timeout_s: seconds that one ask may take.
+        beat_grace_s: seconds that a version which a beat names may take to come, before it is asked for.
         backoff_base_s: the longest first delay after a failure.
         backoff_max_s: the longest delay of all.
         clock: monotonic seconds.
@@ -56,13 +57,14 @@ class Pace:
 
     reconcile_interval_s: float = 30.0
     ask_timeout_s: float = 2.0
+    beat_grace_s: float = 0.1
     backoff_base_s: float = 0.1
     backoff_max_s: float = 5.0
     clock: Clock = monotonic_s
     random: Callable[[], float] = uniform
 
     def __attrs_post_init__(self) -> None:
-        check_seconds(self, "reconcile_interval_s", "ask_timeout_s", "backoff_base_s", "backoff_max_s")
+        check_seconds(self, "reconcile_interval_s", "ask_timeout_s", "beat_grace_s", "backoff_base_s", "backoff_max_s")
 
     def backoff(self) -> Backoff:
         """A new backoff with these bounds."""
@@ -91,6 +93,7 @@ class Recovery:
         self._open: dict[Member[Any], None] = {}
         self._doubted: dict[Member[Any], None] = {}
         self._demanded: dict[Member[Any], None] = {}
+        self._awaiting: dict[Member[Any], None] = {}
         self._heard = False
         self._backoff = pace.backoff()
         self._not_before_s = self._prompted_s = -math.inf
@@ -126,6 +129,10 @@ class Recovery:
     def attend(self, member: Member[Any], heard: bool) -> None:
         """Something happened to a replica; from any thread."""
         member.noticed(self._pace.clock())
+        silent_s = member.beats_until_s
+        if member.awaited is not None or self._pace.clock() < silent_s < self._reconcile_s:
+            self._awaiting[member] = None
+            self._bell.ring()
         if member.need_open:
             if heard and self._backoff.attempts:
                 self._heard = True
@@ -143,6 +150,7 @@ class Recovery:
         try:
             while self._members:
                 now_s = self._pace.clock()
+                look_s = self._look_again(now_s)
                 self._read_notes(now_s)
                 if now_s >= self._reconcile_s:
                     self._reconcile(now_s)
@@ -151,11 +159,27 @@ class Recovery:
                     await self._ask(now_s)
                     continue
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(next_s, self._reconcile_s) - now_s):
+                    async with asyncio.timeout(min(next_s, look_s, self._reconcile_s) - now_s):
                         await self._bell.heard()
         except asyncio.CancelledError:
             self._give_up()
             raise
+
+    def _look_again(self, now_s: float) -> float:
+        """Ask for what beats named and did not come; returns when to look again, infinite for never."""
+        look_s = math.inf
+        for member in list(self._awaiting):
+            # First out, then look: whatever happens to it in between notes it again.
+            self._awaiting.pop(member, None)
+            group = self._members.get(member)
+            if group is not None and member.look_again_s <= now_s:
+                group.look_again(member, now_s)
+            if now_s < member.beats_until_s:
+                self._reconcile_s = min(self._reconcile_s, member.beats_until_s)
+            if group is not None and member.awaited is not None:
+                self._awaiting[member] = None
+                look_s = min(look_s, member.look_again_s)
+        return look_s
 
     def _read_notes(self, now_s: float) -> None:
         """Take in what was dropped since the last look."""
@@ -185,10 +209,15 @@ class Recovery:
         self._reconcile_s = self._next_reconcile_s()
         for member in list(self._members):
             group = self._members.get(member)
-            if group is not None and not member.lossless and member not in self._open:
+            # What was refused is tried again now and then: it may be that only the way of it was bad.
+            if now_s < member.beats_until_s and member.refused is None:
+                self._reconcile_s = min(self._reconcile_s, member.beats_until_s)
+            elif group is not None and not member.lossless and member not in self._open:
                 self._open[member] = None
-                member.due_s = now_s
-                group.doubt(member, "not proven for a reconcile interval")
+                unheard = member.beats_until_s == -math.inf
+                # Where beats fell silent, they did so for many at once.
+                member.due_s = now_s if unheard else now_s + self._jitter_s()
+                group.doubt(member, "not proven for a reconcile interval" if unheard else "no beat has proven it of late")
 
     async def _ask(self, now_s: float) -> None:
         """One ask for everybody who is due, and for as many others with an open need as fit."""

@@ -38,12 +38,12 @@ class Step:
         key: of the object.
         at_s: on the clock of the replica.
         wall_s: seconds since 1970, as of that clock.
-        kind: "seed", "live", "asked", "answer", "failed", "need", "noticed" or "closed"; "begin" where a replica appears or
-            steps are missing; "time" when its status changes though nothing came.
+        kind: "seed", "live", "asked", "answer", "failed", "need", "noticed", "beat", "passed" or "closed"; "begin" where a
+            replica appears or steps are missing; "time" when its status changes though nothing came.
         asked: what was known when the ask of an answer was sent, or is sent now.
         outcome: what came: an envelope, or what an answer says instead of one.
         told: what the gate said, e.g. "good".
-        reason: of a need or a failure.
+        reason: of a need or a failure; which beat.
         before: what the rules knew before, by name.
         state: what they know now.
         status: what the replica says of itself.
@@ -142,7 +142,7 @@ class Replay:
 
     def _appeared(
         self, place: int, key: str, schema_version: str, lossless: bool, askable: bool, gap: Any, stale_after_s: float,
-        at_s: float, wall_s: float, plain: Any, held: Record | None,
+        stale_by_beats: bool, at_s: float, wall_s: float, plain: Any, held: Record | None,
     ) -> None:  # fmt: skip
         state = read_state(plain)
         seen = self._seen.get(place)
@@ -151,7 +151,9 @@ class Replay:
         read: Reader[Any] = read_never if self._reader_of is None else self._reader_of(key, schema_version)
         if not isinstance(key, str):
             raise TypeError
-        replica: Replica[Any] = Replica(read, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s)
+        replica: Replica[Any] = Replica(
+            read, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s, stale_by_beats=stale_by_beats
+        )
         restore(replica, state, held)
         self._seen[place] = _Seen(key, replica, read_time(wall_s) - at_s, status_of(replica, read_time(at_s)), at_s)
 

@@ -7,11 +7,13 @@ from typing import Any, NoReturn
 
 from parasync.errors import ParseError, SchemaSkewError
 from parasync.protocol import (
+    ABSENT,
     ABSENT_OBJECT,
     OTHER_CONTENT,
     SAME,
     UNREAD,
     Asked,
+    Beat,
     EncodedBody,
     Envelope,
     Kind,
@@ -42,17 +44,27 @@ def take_again(replica: Replica[Any], kind: str, facts: Record, *, anew: bool) -
         changed = replica.seed_received(envelope, reading) if kind == "seed" else replica.live_received(envelope, reading)
         return {"outcome": envelope, "told": told}, bool(changed)
     if kind == "answer":
-        given, (word, *plain), said, epoch, floor, asked_s = facts
+        given, (word, *plain), said, epoch, floor, asked_s, beat, uptime_s = facts
         asked, reading, told = read_asked(given), None, ""
         outcome: Outcome = SAME if word == "same" else Unanswered(*plain) if word == "unanswered" else ABSENT_OBJECT
         if word == "envelope":
             outcome, reading, told = _read(replica, plain, said, anew)
-        changed = replica.answer_received(asked, outcome, reading, epoch=epoch, floor=Version(*floor), asked_s=asked_s)
+        changed = replica.answer_received(
+            asked, outcome, reading, epoch=epoch, floor=Version(*floor), asked_s=asked_s, beat=beat, uptime_s=uptime_s
+        )
         return {"asked": asked, "outcome": outcome, "told": told}, bool(changed)
+    if kind == "beat":
+        epoch, number, uptime_s, interval_s, overflow, place, now_s, grace_s = facts
+        beat = Beat(epoch, number, uptime_s, interval_s, ABSENT, 0, None, None, {}, overflow)
+        named = None if place is None else Position(Version(*place[:2]), place[2])
+        replica.beat_received(beat, named, now_s=now_s, grace_s=grace_s)
+        names = "" if named is None else f", which names {named.version}"
+        return {"reason": f"beat {number} of {epoch}{names}"}, False
     if kind == "asked":
         return {"asked": replica.asked()}, False
     rules: dict[str, Callable[..., None]] = {
         "failed": replica.ask_failed, "need": replica.need_raised, "noticed": replica.noticed, "closed": replica.close,
+        "passed": replica.time_passed,
     }  # fmt: skip
     if kind in ("failed", "need") and not isinstance(facts[0], str):
         raise TypeError

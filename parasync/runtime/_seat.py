@@ -42,7 +42,7 @@ class Seat(Generic[T]):
         refetch: Refetch | None,
         cell: Cell[T] | None,
         gap: GapPolicy,
-        stale_after_s: float,
+        stale_after_s: float | None,
         recorder: Recorder | None,
     ) -> None:
         self.loop = _loop_for(transport)
@@ -64,7 +64,8 @@ class Seat(Generic[T]):
             lossless=lossless,
             askable=askable,
             gap=gap,
-            stale_after_s=stale_after_s,
+            stale_after_s=1.5 * pace.reconcile_interval_s + pace.ask_timeout_s if stale_after_s is None else stale_after_s,
+            stale_by_beats=stale_after_s is None,
         )
         if seed is not None:
             check_envelope(seed, "seed")
@@ -127,7 +128,7 @@ class Seat(Generic[T]):
         else:
             assert isinstance(self.transport, AskTransport)  # noqa: S101  # askable, and by nothing else
             source, kind = partial(TopicSource, self.transport, topic), ("ask", topic)
-        self._ear = self.hub.hear_probes(self.member, self.group)
+        self._ear = self.hub.hear(self.member, self.group, self.pace)
         if self.loop is None:
             self.attempts = Attempts(source(), self.pace, self.member, self.group)
             self.member.attend = _Attend(self.member, self.attempts.attend)

@@ -44,12 +44,14 @@ ENTRY_OVERHEAD_BYTES: Final = 32
 
 
 class Fetched(NamedTuple):
-    """What was learned of one object, and of the authority that said it."""
+    """What was learned of one object, and of the authority that said it; `beat` is None where its beats are not heard."""
 
     outcome: Outcome
     epoch: int
     floor: Version
     history_epoch: int
+    beat: int | None = None
+    uptime_s: float = 0.0
 
 
 class Source(Protocol):
@@ -152,7 +154,7 @@ def _as_failure() -> Iterator[None]:
 
 def _results(ask: Ask, entries: Sequence[int], response: Response) -> list[Fetched]:
     if isinstance(response, Answer) and len(response.outcomes) == len(ask.keys):
-        about = response.epoch, response.floor, response.history_epoch
+        about = response.epoch, response.floor, response.history_epoch, response.beat, response.uptime_s
         outcomes = response.outcomes
         return [Fetched(outcomes[entry] if entry < len(outcomes) else UNANSWERED, *about) for entry in entries]
     if isinstance(response, Answer):

@@ -52,8 +52,8 @@ class synced(Readable[T]):
         cell: where to put each value, so that others can watch it, e.g. a signal.
         gap: what to do when a version was lost on the way: ask for the newest, or trust the one that arrived (`"apply"`).
         pace: how often to ask and how long to wait; replicas of one topic share their asks if they have the same pace.
-        stale_after_s: the age of a proof in seconds beyond which the status is `STALE`; by default 1.5 reconcile intervals and
-            one ask.
+        stale_after_s: the age of a proof in seconds beyond which the status is `STALE`; by default three beats while beats
+            prove, else 1.5 reconcile intervals and one ask.
         recorder: records what the replica takes in, for `parasync replay`.
 
     Raises:
@@ -83,9 +83,7 @@ class synced(Readable[T]):
         check_kind("pace", pace, Pace, "Pace(ask_timeout_s=2.0)")
         check_kind("recorder", recorder, Recorder, 'Recorder("ada.rec")')
         pace = pace or Pace()
-        if stale_after_s is None:
-            stale_after_s = 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s
-        elif not isinstance(stale_after_s, int | float) or not stale_after_s > 0:
+        if stale_after_s is not None and (not isinstance(stale_after_s, int | float) or not stale_after_s > 0):
             raise UsageError(f"got stale_after_s={stale_after_s!r}, expected a number of seconds above 0")
         seat = Seat(
             ref, transport, pace, seed=seed, refetch=refetch, cell=cell, gap=gap, stale_after_s=stale_after_s, recorder=recorder

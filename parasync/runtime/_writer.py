@@ -122,7 +122,10 @@ class Writer:
         """Where a replica stood before its step."""
         member = note.member
         held, known = self._held.get(member.tape.place, (None, None))
-        facts = member.key, member.tape.schema_version, member.lossless, member.askable, member.gap, float(member.stale_after_s)
+        facts = (
+            member.key, member.tape.schema_version, member.lossless, member.askable, member.gap, float(member.stale_unheard_s),
+            member.stale_by_beats,
+        )  # fmt: skip
         known = None if held is None or held != note.before[-2] else known
         return framed(["replica", member.tape.place, *facts, float(note.at_s), wall_s(), listed(note.before), known])
 

@@ -12,8 +12,8 @@ import attrs
 from parasync.errors import AskTimeoutError, DecodeError, ParasyncError, TransportError
 from parasync.protocol import Answer, Envelope, Probe, ProbeReply, Request, Response
 from parasync.testing._faults import Fates
-from parasync.testing._line import poisoned
 from parasync.testing._link import Direction, Link, between
+from parasync.testing._spoiling import poisoned
 from parasync.transports import AskTransport, ProbeResponder, Responder
 from parasync.transports._tasks import check_timeout
 

@@ -13,10 +13,15 @@ from parasync.errors import ClosedError, UsageError
 from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, check_topic, parse_key
 from parasync.testing._faults import Fates, Faults, Struck
 from parasync.testing._faulty_asks import FaultyAsks
+from parasync.testing._faulty_beats import FaultyBeats
 from parasync.testing._line import Line
 from parasync.testing._link import Link, Trouble
+from parasync.testing._spoiling import EnvelopeSpoiler
 from parasync.transports import (
     AskTransport,
+    BeatHandler,
+    BeatMaker,
+    BeatTransport,
     Capabilities,
     Handler,
     Interrupted,
@@ -56,7 +61,11 @@ class FaultyTransport:
         self._tasks = Tasks()
         self._names: dict[str, int] = {}
         self._subscriptions: dict[Line, Unsubscribe] = {}
-        self._out = Line(self._link, self._fates("out"), "outgoing", inner.codec, inner.publish, None)
+        self._spoiler = EnvelopeSpoiler(inner.codec)
+        self._out = Line(self._link, self._fates("out"), "outgoing", self._spoiler, inner.publish, None)
+        self._beats: FaultyBeats | None = None
+        if inner.capabilities.beats and isinstance(inner, BeatTransport):
+            self._beats = FaultyBeats(inner, self._link, self._fates, inner.codec, lambda: self._out.waiting)
 
     @property
     def faults(self) -> Faults:
@@ -79,7 +88,8 @@ class FaultyTransport:
         below = self.inner.capabilities
         ordered = below.ordered and not self.faults.reorder
         asks = below.ask and self._asking_half is not None
-        return Capabilities(lossless=False, ordered=ordered, threads=below.threads, ask=asks)
+        beats = self._beats is not None
+        return Capabilities(lossless=False, ordered=ordered, threads=below.threads, ask=asks, beats=beats)
 
     @property
     def codec(self) -> Codec:
@@ -149,6 +159,25 @@ class FaultyTransport:
         line = self._heard(f"{topic}:*", handler, interrupted)
         return self._joined(line, lambda: self.inner.subscribe_topic(topic, line.put, _told(line)))
 
+    def publish_beat(self, topic: str, make: BeatMaker) -> None:
+        """See `BeatTransport`; what waits here was not sent.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            ClosedError: the transport was closed.
+        """
+        check_topic(topic)
+        self._beating().publish(topic, make)
+
+    def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
+        """See `BeatTransport`."""
+        check_topic(topic)
+        check_handler(handler)
+        inner = self.inner
+        line = self._beating().heard(topic, handler)
+        assert isinstance(inner, BeatTransport)  # noqa: S101  # or there would be no beats
+        return self._joined(line, lambda: inner.subscribe_beats(topic, lambda beat: line.put(topic, beat)))
+
     def key_count(self) -> int:
         """See `SyncTransport`."""
         return self.inner.key_count()
@@ -211,7 +240,7 @@ class FaultyTransport:
         return Fates(self._link.faults, f"{name} {number}", self._link.strikes.note)
 
     def _heard(self, name: str, deliver: Callable[[str, Envelope[Any]], None], interrupted: Interrupted | None) -> Line:
-        return Line(self._link, self._fates(f"in {name}"), "incoming", self.codec, deliver, interrupted)
+        return Line(self._link, self._fates(f"in {name}"), "incoming", self._spoiler, deliver, interrupted)
 
     def _joined(self, line: Line, subscribe: Callable[[], Unsubscribe]) -> Unsubscribe:
         try:
@@ -242,6 +271,12 @@ class FaultyTransport:
     def _check_open(self, what: str) -> None:
         if self._link.closed:
             raise ClosedError(f"got {what} on a closed transport, expected an open one")
+
+    def _beating(self) -> FaultyBeats:
+        self._check_open("a beat")
+        if self._beats is None:
+            raise UsageError(f"got a beat over a {type(self.inner).__name__}, expected a transport that carries beats")
+        return self._beats
 
     def _asking(self) -> tuple[FaultyAsks, AskTransport]:
         self._check_open("an ask")

@@ -7,22 +7,16 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final, TypeAlias
 
-from parasync.codec import Codec
-from parasync.errors import DecodeError, EncodeError
-from parasync.protocol import NO_META, EncodedBody, Envelope, Kind, SchemaVersion
 from parasync.testing._faults import Fates
 from parasync.testing._link import Direction, Link, Trouble
+from parasync.testing._spoiling import Spoiler
 from parasync.transports._fanout import report
 
 _WAITING_MAX: Final = 100_000
 """How many messages a line keeps while nothing moves; more are lost, and the subscriber is told."""
-_FLIPS_MAX: Final = 4
-"""How many bytes of a message change when it is corrupted."""
-_NO_BODY: Final = EncodedBody(b"\xc1")
-"""No codec has made this: msgpack never uses the byte, and it is no UTF-8."""
 
-Message: TypeAlias = tuple[str, Envelope[Any] | str]
-"""A key with its envelope, or with the reason why some may have been lost."""
+Message: TypeAlias = tuple[str, Any]
+"""A key with its envelope, a topic with its beat, or something with the reason why some may have been lost: a text."""
 
 
 class Line:
@@ -32,13 +26,13 @@ class Line:
         link: what is wrong with the connection.
         fates: what strikes here.
         direction: whether messages come from the bus or go to it.
-        codec: refuses what was damaged.
+        spoiler: knows what becomes of what is damaged.
         deliver: gets each message that arrives.
         told: gets the reasons why some may have been lost, if there is anybody to be told.
     """
 
     __slots__ = (
-        *("_busy", "_codec", "_deliver", "_direction", "_ended", "_fates", "_held", "_link", "_sent", "_slow", "_stopping"),
+        *("_busy", "_deliver", "_direction", "_ended", "_fates", "_held", "_link", "_sent", "_slow", "_spoiler", "_stopping"),
         *("_told", "_waiting"),
     )
 
@@ -47,15 +41,15 @@ class Line:
         link: Link,
         fates: Fates,
         direction: Direction,
-        codec: Codec,
-        deliver: Callable[[str, Envelope[Any]], None],
+        spoiler: Spoiler,
+        deliver: Callable[[str, Any], None],
         told: Callable[[str], None] | None,
     ) -> None:
         self._link = link
         self._fates = fates
         self._direction: Direction = direction
         self._stopping: tuple[Trouble, ...] = ("hang", "disconnect") if direction == "outgoing" else ("hang",)
-        self._codec = codec
+        self._spoiler = spoiler
         self._deliver = deliver
         self._told = told
         self._waiting: deque[Message] = deque()
@@ -71,20 +65,25 @@ class Line:
         """Whether anybody wants to know what may have been lost."""
         return self._told is not None
 
-    def put(self, key: str, envelope: Envelope[Any]) -> None:
+    @property
+    def waiting(self) -> frozenset[str]:
+        """The keys of what has not left the line."""
+        return frozenset(key for key, _ in self._waiting)
+
+    def put(self, key: str, what: Any) -> None:
         """A message comes to the beginning of the line. What the handler raises at once is raised here."""
         link = self._link
         struck = {} if link.calm else self._fates.next()
         if not struck and not self._waiting and not self._busy and link.quiet and not self._held and not self._slow:
             self._sent += 1
-            self._deliver(key, envelope)
+            self._deliver(key, what)
             return
         with link.lock:
             link.strike(struck)
             if not self._passes():
                 return
             self._strike(struck)
-            for message in self._arriving(key, envelope, struck):
+            for message in self._arriving(key, what, struck):
                 self._append(message)
         error = self._drain()
         if error is not None:
@@ -148,14 +147,14 @@ class Line:
             self._held += 1
             link.later(link.faults.delay_s, struck["delay"], self._on_time)
 
-    def _arriving(self, key: str, envelope: Envelope[Any], struck: dict[str, Random]) -> list[Message]:
+    def _arriving(self, key: str, what: Any, struck: dict[str, Random]) -> list[Message]:
         """What becomes of a message."""
         tally, link = self._link.tally, self._link
-        come: list[Message] = [(key, envelope)]
+        come: list[Message] = [(key, what)]
         for kind in ("corrupt", "truncate"):
             if kind in struck:
                 tally.hit("corrupt" if kind == "corrupt" else "truncate")
-                found = damaged(key, envelope, kind, struck[kind], self._codec)
+                found = self._spoiler.damaged(key, what, kind, struck[kind])
                 come = [(key, "malformed frame" if found is None else found)]
         if "drop" in struck:
             tally.hit("drop")
@@ -169,7 +168,7 @@ class Line:
             come *= 2
         if "poison" in struck:
             tally.hit("poison")
-            come.append((key, poisoned(envelope, struck["poison"])))
+            come.append((key, self._spoiler.poisoned(key, what, struck["poison"])))
         return come
 
     def _append(self, message: Message) -> None:
@@ -227,7 +226,7 @@ class Line:
             message = self._next()
         return failure
 
-    def _hand(self, key: str, what: Envelope[Any] | str) -> None:
+    def _hand(self, key: str, what: Any) -> None:
         if self._ended:
             return
         if not isinstance(what, str):
@@ -235,32 +234,3 @@ class Line:
             self._deliver(key, what)
         elif self._told is not None:
             self._told(what)
-
-
-def damaged(key: str, envelope: Envelope[Any], kind: str, chance: Random, codec: Codec) -> Envelope[Any] | None:
-    """What the codec makes of a frame that changed on the way, None if it refuses it."""
-    try:
-        frame = bytearray(codec.encode_frame(key, envelope))
-    except EncodeError:
-        return None
-    if kind == "truncate":
-        del frame[int(chance.random() * len(frame)) :]
-    else:
-        for _ in range(1 + int(chance.random() * _FLIPS_MAX)):
-            frame[int(chance.random() * len(frame))] ^= 1 + int(chance.random() * 255)
-    try:
-        return codec.decode_frame(key, bytes(frame))
-    except DecodeError:
-        return None
-
-
-def poisoned(envelope: Envelope[Any], chance: Random) -> Envelope[Any] | str:
-    """What nobody wrote, and nobody may show: no frame, no body, or a body of another shape, at about the same version."""
-    kind = int(chance.random() * 3)
-    if kind == 0:
-        return "malformed frame"
-    sequence = envelope.sequence + int(chance.random() * 3)
-    version = SchemaVersion.parse(envelope.schema_version)
-    schema = envelope.schema_version if kind == 1 else str(SchemaVersion(version.major + 1, 0))
-    checksum = int(chance.random() * 2**32)
-    return Envelope(_NO_BODY, schema, sequence, envelope.epoch, None, Kind.STATE, NO_META, checksum)

@@ -2,6 +2,9 @@
 
 from parasync.transports._protocol import (
     AskTransport,
+    BeatHandler,
+    BeatMaker,
+    BeatTransport,
     Capabilities,
     Handler,
     Interrupted,
@@ -15,6 +18,9 @@ from parasync.transports._protocol import (
 
 __all__ = [
     "AskTransport",
+    "BeatHandler",
+    "BeatMaker",
+    "BeatTransport",
     "Capabilities",
     "Handler",
     "Interrupted",

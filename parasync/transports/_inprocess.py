@@ -14,12 +14,13 @@ from parasync.codec import Codec, MsgpackCodec
 from parasync.errors import ClosedError
 from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response
 from parasync.transports import _protocol as contract
+from parasync.transports._beats import Beats
 from parasync.transports._fanout import Fanout
 from parasync.transports._inprocess_asks import LocalAsks
-from parasync.transports._protocol import Capabilities, Handler, Interrupted, TopicHandler, Unsubscribe
+from parasync.transports._protocol import BeatHandler, BeatMaker, Capabilities, Handler, Interrupted, TopicHandler, Unsubscribe
 from parasync.transports._tasks import Tasks
 
-_CAPABILITIES: Final = Capabilities(lossless=True, ordered=True, threads=True, ask=True)
+_CAPABILITIES: Final = Capabilities(lossless=True, ordered=True, threads=True, ask=True, beats=True)
 
 
 @lru_cache(maxsize=1)
@@ -42,6 +43,7 @@ class InProcessTransport:
 
     def __init__(self, *, codec: Codec | None = None) -> None:
         self._fanout = Fanout()
+        self._beats = Beats()
         self._codec = codec
         self._tasks = Tasks()
         self._asks = LocalAsks(self._tasks)
@@ -115,6 +117,28 @@ class InProcessTransport:
             UsageError: the handler is not a plain function.
         """
         return self._fanout.subscribe_topic(topic, handler, interrupted)
+
+    def publish_beat(self, topic: str, make: BeatMaker) -> None:
+        """Call the handlers of everybody who listens to the beats of the topic. No authority does: nothing is ever lost here.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            ClosedError: the transport was closed.
+        """
+        self._beats.check(topic)
+        beat = make(())
+        if beat is not None:
+            self._beats.deliver(topic, beat)
+
+    def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
+        """Call `handler` with every beat of the topic from now on, on the thread that publishes it.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            ClosedError: the transport was closed.
+            UsageError: the handler is not a plain function.
+        """
+        return self._beats.subscribe(topic, handler)
 
     def key_count(self) -> int:
         """The number of keys (and topics) with at least one live subscriber."""
@@ -192,6 +216,7 @@ class InProcessTransport:
         try:
             self._fanout.stop()
         finally:
+            self._beats.stop()
             self._tasks.cancel()
 
     async def aclose(self) -> None:

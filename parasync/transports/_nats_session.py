@@ -12,7 +12,6 @@ from threading import get_ident
 from typing import Any, Final
 from weakref import WeakSet
 
-import attrs
 from nats.errors import SlowConsumerError
 
 from parasync.codec import FRAME_OVERHEAD_BYTES_MAX, Codec
@@ -20,6 +19,7 @@ from parasync.errors import ClosedError, ConnectError, ParasyncError, TransportE
 from parasync.protocol import Envelope
 from parasync.transports._fanout import Fanout, Targets, report
 from parasync.transports._nats_asks import NatsAsks
+from parasync.transports._nats_beats import NatsBeats
 from parasync.transports._nats_diagnosis import denial, diagnosed
 from parasync.transports._nats_guard import Guard
 from parasync.transports._nats_lines import Line
@@ -27,6 +27,7 @@ from parasync.transports._nats_link import DISCARD_TIMEOUT_S, Link, LinkOptions
 from parasync.transports._nats_receiver import KEYS_CACHED_MAX, Receiver
 from parasync.transports._nats_refusals import Refusals
 from parasync.transports._nats_socket import Address
+from parasync.transports._nats_stats import NatsStats
 from parasync.transports._nats_wire import Wire
 from parasync.transports._outbox import Outbox
 from parasync.transports._protocol import Unsubscribe
@@ -35,23 +36,6 @@ from parasync.transports._tasks import current_loop
 
 _log: Final = logging.getLogger("parasync")
 _sessions: Final[WeakSet[Session]] = WeakSet()
-
-
-@attrs.frozen
-class NatsStats:
-    """Counters of one transport since it was made.
-
-    Args:
-        reconnects: connections after the first.
-        malformed: messages that were no frames, or frames of another key.
-        conflated: publishes that were replaced by a newer one of their key before they were sent.
-        dropped: publishes that were dropped because the outbox was full or the server's limit shrank.
-    """
-
-    reconnects: int = 0
-    malformed: int = 0
-    conflated: int = 0
-    dropped: int = 0
 
 
 class Session:
@@ -80,6 +64,7 @@ class Session:
         self.fanout = Fanout(self._emptied)
         self.wire = Wire(outbox)
         self._receiver = Receiver(self.fanout, subjects, codec)
+        self.beats = NatsBeats(self.wire, subjects, codec, self.in_loop)
         self.asks = NatsAsks(self.wire, subjects, codec, options.inbox_prefix, self._why_down)
         self._guard = Guard(
             servers, options, up=self._connected, down=self._disconnected, noticed=self._noticed, **guard_options
@@ -157,8 +142,13 @@ class Session:
         if not self.loop.is_closed():
             raise UsageError("got aclose from another event loop, expected the one in which 'async with' connected")
         self.closed = True
-        self.fanout.stop()
+        self.stop()
         return True
+
+    def stop(self) -> None:
+        """End all subscriptions at once and for good, and tell them."""
+        self.beats.stop()
+        self.fanout.stop()
 
     async def close(self, error: ParasyncError, flush_s: float) -> None:
         """Send what waits, for `flush_s` seconds at most, and end everything."""
@@ -216,7 +206,7 @@ class Session:
     def counted(self) -> NatsStats:
         """The counters now."""
         outbox = self._outbox
-        return NatsStats(self._reconnects, self._receiver.malformed, outbox.conflated, outbox.dropped)
+        return NatsStats(self._reconnects, self._receiver.malformed + self.beats.malformed, outbox.conflated, outbox.dropped)
 
     def _head(self, key: str) -> bytes:
         return b"PUB %b " % check_subject(self._subjects.of_key(key)).encode()
@@ -252,6 +242,7 @@ class Session:
         self.last_error = TransportError(f"disconnected: {reason}")
         _log.warning("disconnected: %s", reason)
         self.wire.detach()
+        self.beats.disconnected()
         self.asks.fail(self._why_down())
         self.fanout.deliver(self.fanout.everyone(), None, f"disconnected: {reason}")
 

@@ -11,7 +11,7 @@ from parasync.errors import AskTimeoutError, ParasyncError
 from parasync.transports._nats_lines import End, Line, callback_of
 from parasync.transports._nats_link import Link
 from parasync.transports._nats_parser import Sink
-from parasync.transports._outbox import Outbox
+from parasync.transports._outbox import Outbox, Turn
 
 BATCH_BYTES: Final = 64 * 1024
 """How much is written at a time, in bytes; then the network decides when to go on, and what waits meanwhile conflates."""
@@ -67,6 +67,7 @@ class Wire:
         self._subscribed.clear()
         self._outbox.discard(bytes)
         self._outbox.discard(End)
+        self._outbox.discard(Turn)
 
     def end(self, error: ParasyncError) -> None:
         """Nothing will be sent any more: who waits for that hears why."""
@@ -123,6 +124,11 @@ class Wire:
             return False
         self.wake()
         return True
+
+    def say(self, turn: Turn) -> None:
+        """Send what is made when its turn has come; not at all if the connection is lost before."""
+        self._outbox.command(turn)
+        self.wake()
 
     def wake(self) -> None:
         """Send what was put into the outbox: at once after a pause, else with all else of this turn of the event loop."""

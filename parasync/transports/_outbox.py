@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import count
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from parasync.errors import EncodeError
 from parasync.protocol import Envelope
@@ -18,6 +18,13 @@ OUTBOX_BYTES_MAX: Final = 64 * 1024 * 1024
 
 Encode: TypeAlias = Callable[[str, Envelope[Any]], bytes]
 """Makes the frame of an envelope of a key."""
+
+class Turn(NamedTuple):
+    """A command that is made a message when its turn has come."""
+
+    message: Callable[[Collection[str]], bytes | None]
+    """Makes the message, or None for none; gets the keys of which something still waits."""
+
 
 _COMMAND_BYTES: Final = 64
 _Waiting: TypeAlias = tuple[int, int, int, int, bytes]
@@ -126,16 +133,22 @@ class Outbox:
         while size_bytes > 0 and (publishes or commands):
             if commands and (not publishes or commands[0][0] < next(iter(publishes.values()))[0]):
                 command = commands.popleft()[1]
+                if type(command) is Turn:
+                    message = command.message(publishes.keys())
+                    if message is not None:
+                        size_bytes -= len(message)
+                        taken.append(message)
+                    continue
                 size = len(command) if isinstance(command, bytes) else 0
                 self._command_bytes -= size
                 size_bytes -= size + _COMMAND_BYTES
                 taken.append(command)
                 continue
-            _, _, _, size, message = publishes.popitem(last=False)[1]
+            _, _, _, size, published = publishes.popitem(last=False)[1]
             self._bytes -= size
-            size_bytes -= len(message)
+            size_bytes -= len(published)
             if size <= payload_bytes_max:
-                taken.append(message)
+                taken.append(published)
             else:
                 self.dropped += 1
         return taken

@@ -27,19 +27,24 @@ Those that claim to `ask` promise with `AskTransport`:
 18. What an end asks after it subscribed is answered after the subscription took effect.
 19. A probe reaches everybody who answers probes of the topic; who has nothing to say, or raises, is left out of the replies.
 20. What was spawned, and asks that are under way, end with the transport at the latest.
+
+Those that claim `beats` promise with `BeatTransport`:
+
+21. A beat reaches all who subscribed to those of its topic, as it was made; what they do and where they end is as above.
+22. A beat is made when it is sent: everything that was published before and is not named as waiting was sent before it.
 """
 
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
 from parasync.codec import Codec
 from parasync.errors import UsageError
-from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response
+from parasync.protocol import Beat, Envelope, Probe, ProbeReply, Request, Response
 
 Handler: TypeAlias = Callable[[Envelope[Any]], None]
 """Gets each envelope of one key. Runs on the publishing thread in process, in the loop of the bus otherwise; must not block."""
@@ -54,6 +59,11 @@ Responder: TypeAlias = Callable[[Request], Awaitable[Response]]
 ProbeResponder: TypeAlias = Callable[[Probe], ProbeReply | None]
 """Answers a probe, or has nothing to say; must not block."""
 
+BeatHandler: TypeAlias = Callable[[Beat], None]
+"""Gets each beat of one topic, where and as a `Handler` gets envelopes."""
+BeatMaker: TypeAlias = Callable[[Collection[str]], Beat | None]
+"""Makes a beat when it is its turn to be sent, or None for none. Gets the keys of which something still waits to be sent."""
+
 
 @attrs.frozen
 class Capabilities:
@@ -64,12 +74,14 @@ class Capabilities:
         ordered: envelopes of one publisher arrive in its order.
         threads: every plain function may be called from any thread, and without an event loop.
         ask: it implements `AskTransport`.
+        beats: it implements `BeatTransport`. Where nothing is ever lost, nobody beats, whatever this says.
     """
 
     lossless: bool
     ordered: bool
     threads: bool
     ask: bool
+    beats: bool = False
 
 
 def check_transport(transport: object) -> None:
@@ -209,3 +221,45 @@ class AskTransport(Protocol):
             probe: what to ask; it names the topic.
             timeout_s: how long to collect replies, in seconds.
         """
+
+
+@runtime_checkable
+class BeatTransport(Protocol):
+    """The optional third part of a transport that may lose: authorities beat, so that replicas notice what was lost.
+
+    Beats may get lost like envelopes, and nobody is told: the next one tells more. What cannot be decoded counts as lost.
+    """
+
+    def publish_beat(self, topic: str, make: BeatMaker) -> None:
+        """Send a beat to everybody who listens to those of the topic, after what was published before.
+
+        Where that has to wait, it is made when its turn has come; while there is no connection it may be left out.
+
+        Args:
+            topic: the name of the topic.
+            make: makes the beat; a plain function that must not block.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            ClosedError: the transport was closed.
+            UsageError: called from another thread or loop than this transport allows.
+        """
+
+    def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
+        """Call `handler` with every beat of the topic from now on.
+
+        Args:
+            topic: the name of the topic.
+            handler: a plain function that gets each beat; it must not block.
+
+        Raises:
+            InvalidKeyError: the topic does not follow the grammar.
+            ClosedError: the transport was closed.
+            UsageError: called from another thread or loop than this transport allows.
+        """
+
+
+def beats_over(transport: SyncTransport) -> BeatTransport | None:
+    """The transport, if authorities beat over it: it can carry beats, and may lose what it carries."""
+    can = transport.capabilities.beats and not transport.capabilities.lossless
+    return transport if can and isinstance(transport, BeatTransport) else None

@@ -6,12 +6,11 @@ that their own checksums cover them; the place in the answer stands for the key 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from parasync.codec import HEADER_BYTES_MAX, Codec, meta_bytes
-from parasync.errors import DecodeError, EncodeError, UsageError
+from parasync.errors import DecodeError
 from parasync.protocol import (
     ABSENT_OBJECT,
     ASK_KEYS_MAX,
@@ -54,9 +53,11 @@ from parasync.transports._wire_fields import (
     meta_of,
     optional,
     position_of,
+    read,
     seconds,
     text,
     version_of,
+    written,
 )
 
 ANSWER_BYTES: Final = 80
@@ -66,7 +67,6 @@ IDEMPOTENCY_CHARS_MAX: Final = 256
 NAME_CHARS_MAX: Final = 64
 """The longest name of an error, and the longest identity of who probes; a longer one is refused by writer and reader."""
 
-T = TypeVar("T")
 _REFUSED, _ANSWERED, _LISTED, _WRITTEN = range(4)
 _OUTCOMES: Final[dict[int, Outcome]] = {0: SAME, 1: ABSENT_OBJECT, 2: UNANSWERED}
 _CODES: Final = {Same: 0, Absent: 1, Unanswered: 2}
@@ -78,7 +78,7 @@ def encode_request(request: Request, codec: Codec) -> bytes:
     Raises:
         EncodeError: a field is out of range, or the request is too large.
     """
-    return _written(lambda: _request_fields(request), partial(_request, request.verb), codec)
+    return written(lambda: _request_fields(request), partial(_request, request.verb), codec)
 
 
 def decode_request(verb: str, data: bytes, codec: Codec) -> Request:
@@ -87,7 +87,7 @@ def decode_request(verb: str, data: bytes, codec: Codec) -> Request:
     Raises:
         DecodeError: it is none.
     """
-    return _read(data, partial(_request, verb), codec)
+    return read(data, partial(_request, verb), codec)
 
 
 def encode_response(response: Response, codec: Codec) -> bytes:
@@ -96,8 +96,8 @@ def encode_response(response: Response, codec: Codec) -> bytes:
     Raises:
         EncodeError: a field is out of range, or the answer is too large.
     """
-    read = _answer_head if isinstance(response, Answer) else partial(_response, codec, None)
-    return _written(lambda: _response_fields(response, codec), read, codec)
+    check = _answer_head if isinstance(response, Answer) else partial(_response, codec, None)
+    return written(lambda: _response_fields(response, codec), check, codec)
 
 
 def decode_response(request: Request, data: bytes, codec: Codec) -> Response:
@@ -106,7 +106,7 @@ def decode_response(request: Request, data: bytes, codec: Codec) -> Response:
     Raises:
         DecodeError: it is none, or one to another kind of request.
     """
-    return _read(data, partial(_response, codec, request), codec)
+    return read(data, partial(_response, codec, request), codec)
 
 
 def encode_probe(probe: Probe, codec: Codec) -> bytes:
@@ -115,7 +115,7 @@ def encode_probe(probe: Probe, codec: Codec) -> bytes:
     Raises:
         EncodeError: a field is out of range.
     """
-    return _written(lambda: [WIRE_FORMAT, probe.topic, probe.epoch, probe.serving, probe.sender], _probe, codec)
+    return written(lambda: [WIRE_FORMAT, probe.topic, probe.epoch, probe.serving, probe.sender], _probe, codec)
 
 
 def decode_probe(data: bytes, codec: Codec) -> Probe:
@@ -124,7 +124,7 @@ def decode_probe(data: bytes, codec: Codec) -> Probe:
     Raises:
         DecodeError: it is none.
     """
-    return _read(data, _probe, codec)
+    return read(data, _probe, codec)
 
 
 def encode_probe_reply(reply: ProbeReply, codec: Codec) -> bytes:
@@ -133,7 +133,7 @@ def encode_probe_reply(reply: ProbeReply, codec: Codec) -> bytes:
     Raises:
         EncodeError: a field is out of range.
     """
-    return _written(lambda: [WIRE_FORMAT, reply.epoch, reply.serving], _probe_reply, codec)
+    return written(lambda: [WIRE_FORMAT, reply.epoch, reply.serving], _probe_reply, codec)
 
 
 def decode_probe_reply(data: bytes, codec: Codec) -> ProbeReply:
@@ -142,7 +142,7 @@ def decode_probe_reply(data: bytes, codec: Codec) -> ProbeReply:
     Raises:
         DecodeError: it is none.
     """
-    return _read(data, _probe_reply, codec)
+    return read(data, _probe_reply, codec)
 
 
 def outcome_bytes(outcome: Outcome, codec: Codec) -> int:
@@ -187,34 +187,6 @@ def _response_fields(response: Response, codec: Codec) -> list[Any]:
 
 def _outcome(index: int, outcome: Outcome, codec: Codec) -> int | bytes:
     return codec.encode_frame(str(index), outcome) if isinstance(outcome, Envelope) else _CODES[type(outcome)]
-
-
-def _written(made: Callable[[], list[Any]], read: Callable[[Any], object], codec: Codec) -> bytes:
-    """What was made, encoded, if a reader would take it."""
-    fields: list[Any] = []
-    reason = ""
-    try:
-        fields = made()
-        read(fields)
-    except (DecodeError, EncodeError, UsageError) as error:
-        reason = str(error)
-    except Exception as error:  # noqa: BLE001  # fields can hold anything
-        reason = f"got a field of a wrong type ({type(error).__name__})"
-    if reason:
-        raise EncodeError(f"a message cannot be sent: {reason}")
-    return codec.encode_message(fields)
-
-
-def _read(data: bytes, read: Callable[[Any], T], codec: Codec) -> T:
-    fields = codec.decode_message(data)
-    reason = "got a malformed message"
-    try:
-        return read(fields)
-    except (DecodeError, UsageError) as error:
-        reason = str(error)
-    except Exception:  # noqa: BLE001, S110  # fields can hold anything
-        pass
-    raise DecodeError(reason)
 
 
 def _request(verb: str, fields: Any) -> Request:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, Final, TypeVar
 
-from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, meta_fits
-from parasync.errors import DecodeError
+from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, Codec, meta_fits
+from parasync.errors import DecodeError, EncodeError, UsageError
 from parasync.protocol import EPOCH_MAX, KEY_BYTES_MAX, NO_META, SEQUENCE_MAX, EncodedBody, Position, Version, parse_key
 
 WIRE_FORMAT: Final = 1
@@ -18,6 +18,43 @@ COUNT_MAX: Final = 2**63 - 1
 """The largest count."""
 
 T = TypeVar("T")
+
+
+def written(made: Callable[[], list[Any]], check: Callable[[Any], object], codec: Codec) -> bytes:
+    """What was made, encoded, if a reader would take it.
+
+    Raises:
+        EncodeError: a reader would not, or it is too large.
+    """
+    fields: list[Any] = []
+    reason = ""
+    try:
+        fields = made()
+        check(fields)
+    except (DecodeError, EncodeError, UsageError) as error:
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001  # fields can hold anything
+        reason = f"got a field of a wrong type ({type(error).__name__})"
+    if reason:
+        raise EncodeError(f"a message cannot be sent: {reason}")
+    return codec.encode_message(fields)
+
+
+def read(data: bytes, check: Callable[[Any], T], codec: Codec) -> T:
+    """What a message says.
+
+    Raises:
+        DecodeError: it does not pass the check, or is no message at all.
+    """
+    fields = codec.decode_message(data)
+    reason = "got a malformed message"
+    try:
+        return check(fields)
+    except (DecodeError, UsageError) as error:
+        reason = str(error)
+    except Exception:  # noqa: BLE001, S110  # fields can hold anything
+        pass
+    raise DecodeError(reason)
 
 
 def fields_of(value: Any, count: int) -> list[Any]:

@@ -6,18 +6,18 @@ import asyncio
 import math
 import ssl
 from asyncio import AbstractEventLoop
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
 
 from parasync.codec import Codec, MsgpackCodec
 from parasync.errors import ClosedError, ParasyncError, UsageError
-from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, check_topic
-from parasync.transports import _protocol as contract
+from parasync.protocol import Envelope
+from parasync.transports._nats_conversation import Conversation
 from parasync.transports._nats_link import Credential, LinkOptions
-from parasync.transports._nats_service import ProbeDesk, Service
-from parasync.transports._nats_session import NatsStats, Session
+from parasync.transports._nats_session import Session
 from parasync.transports._nats_socket import parse_address
+from parasync.transports._nats_stats import NatsStats
 from parasync.transports._outbox import OUTBOX_BYTES_MAX, OUTBOX_KEYS_MAX, Outbox
 from parasync.transports._protocol import Capabilities, Handler, Interrupted, TopicHandler, Unsubscribe
 from parasync.transports._subjects import PrefixedSubjects, SubjectMap
@@ -25,10 +25,10 @@ from parasync.transports._tasks import CLOSE_TIMEOUT_S, Tasks
 
 __all__ = ["NatsStats", "NatsTransport", "PrefixedSubjects", "SubjectMap"]
 
-_CAPABILITIES: Final = Capabilities(lossless=False, ordered=True, threads=False, ask=True)
+_CAPABILITIES: Final = Capabilities(lossless=False, ordered=True, threads=False, ask=True, beats=True)
 
 
-class NatsTransport:
+class NatsTransport(Conversation):
     """Carries envelopes over NATS: never blocks a writer, reconnects for ever, and says when something may have been lost.
 
     `async with` connects and closes; everything is called in that event loop. While there is no connection, publishes wait in
@@ -105,7 +105,7 @@ class NatsTransport:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Ordered, able to ask; not lossless, and bound to one loop."""
+        """Ordered, able to ask and to beat; not lossless, and bound to one loop."""
         return _CAPABILITIES
 
     @property
@@ -183,74 +183,6 @@ class NatsTransport:
         """The number of keys (and topics) with at least one live subscriber."""
         return self._session.fanout.key_count()
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run background work in the running loop until it is done or the transport is closed.
-
-        Raises:
-            ClosedError: the transport was closed.
-            UsageError: called outside of `async with`, or from another thread or loop.
-        """
-        try:
-            self._session.check("spawn")
-        except UsageError:
-            work.close()
-            raise
-        return self._tasks.spawn(work, name)
-
-    def serve(self, topic: str, responder: contract.Responder) -> Unsubscribe:
-        """Answer the requests for a topic, as a NATS micro service. Where several serve a topic, they take turns.
-
-        Raises:
-            InvalidKeyError: the topic does not follow the grammar.
-            ClosedError: the transport was closed.
-            UsageError: called outside of `async with`, or from another thread or loop.
-        """
-        check_topic(topic)
-        self._session.check("serve")
-        close = Service(topic, responder, self._session.wire, self._subjects, self._codec, self._tasks).close
-        return lambda: self._session.in_loop(close)
-
-    def answer_probes(self, topic: str, responder: contract.ProbeResponder) -> Unsubscribe:
-        """Answer probes for a topic, in the read loop of this transport.
-
-        Raises:
-            InvalidKeyError: the topic does not follow the grammar.
-            ClosedError: the transport was closed.
-            UsageError: called outside of `async with`, or from another thread or loop.
-        """
-        check_topic(topic)
-        self._session.check("answer_probes")
-        line = ProbeDesk(topic, responder, self._session.wire, self._subjects, self._codec).open()
-        return lambda: self._session.in_loop(self._session.wire.shut, line)
-
-    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
-        """Ask the authority of a topic. Fails at once where nobody serves it, or there is no connection now.
-
-        Raises:
-            InvalidKeyError: the topic does not follow the grammar.
-            EncodeError: the request cannot be encoded or is too large for this bus.
-            NoAuthorityError: nobody serves the topic.
-            AskTimeoutError: no answer within `timeout_s` seconds.
-            DecodeError: what came back is not an answer to this request.
-            TransportError: the bus is not there, a permission is missing, or the authority failed.
-            ClosedError: the transport was closed.
-            UsageError: called outside of `async with` or from another loop, or `timeout_s` is not above 0.
-        """
-        self._session.check("ask")
-        return await self._session.asks.ask(topic, request, timeout_s)
-
-    async def probe(self, probe: Probe, timeout_s: float) -> Sequence[ProbeReply]:
-        """Ask everybody on the topic of the probe for `timeout_s` seconds; returns at once where there is nobody.
-
-        Raises:
-            InvalidKeyError: the topic does not follow the grammar.
-            TransportError: the bus is not there, or a permission is missing.
-            ClosedError: the transport was closed.
-            UsageError: called outside of `async with` or from another loop, or `timeout_s` is not above 0.
-        """
-        self._session.check("probe")
-        return await self._session.asks.probe(probe, timeout_s)
-
     async def flush(self, timeout_s: float = 10.0) -> None:
         """Wait until the server has everything that was published before, and has processed every subscription.
 
@@ -294,7 +226,7 @@ class NatsTransport:
         return f"<NatsTransport to {', '.join(str(server) for server in self._servers)}, {state}>"
 
     async def _close(self) -> None:
-        self._session.fanout.stop()
+        self._session.stop()
         self._tasks.cancel()
         await self._tasks.join()
         await self._session.close(ClosedError("the transport was closed"), CLOSE_TIMEOUT_S)

@@ -5,6 +5,7 @@ A value is a text. The gate of these tests refuses one that begins with "bad", a
 
 from __future__ import annotations
 
+import hashlib
 import math
 import zlib
 from typing import Any, Final, TypeAlias
@@ -13,10 +14,12 @@ from parasync.errors import ParseError, SchemaSkewError
 from parasync.protocol import (
     ABSENT,
     Asked,
+    Beat,
     Envelope,
     GapPolicy,
     Kind,
     Outcome,
+    Position,
     Replica,
     Version,
     prepare_reading,
@@ -46,6 +49,14 @@ def read(envelope: Envelope[Any]) -> str | None:
     if envelope.value.startswith("bad"):
         raise ParseError("expected something that is not bad")
     return str(envelope.value)
+
+
+def element(key: str, position: Position) -> int:
+    """What an object adds to a digest, from the words of the page."""
+    (epoch, sequence), checksum = position
+    assert checksum is not None
+    text = f"{epoch:016x}{sequence:016x}{checksum:08x}{key.encode().hex()}"
+    return int(hashlib.blake2b(bytes.fromhex(text), digest_size=16).hexdigest(), 16)
 
 
 def state(
@@ -85,15 +96,37 @@ def answer(
     asked: Asked | None = None,
     *,
     epoch: int = 2,
+    beat: int | None = None,
+    uptime_s: float = 0.0,
     floor: Version = ABSENT,
     asked_s: float = 0.0,
 ) -> bool:
     """Let an answer come; without `asked` its ask goes out now."""
     asked = replica.asked() if asked is None else asked
     reading = prepare_reading(replica, outcome) if isinstance(outcome, Envelope) else None
-    changed = replica.answer_received(asked, outcome, reading, epoch=epoch, floor=floor, asked_s=asked_s)
+    changed = replica.answer_received(
+        asked, outcome, reading, epoch=epoch, beat=beat, uptime_s=uptime_s, floor=floor, asked_s=asked_s
+    )
     assert changed is not None, "nothing can move on between the reading and the input"
     return changed
+
+
+def beat(
+    replica: Replica[str],
+    number: int,
+    named: Text | None = None,
+    *,
+    epoch: int = 2,
+    uptime_s: float = 45.0,
+    interval_s: float = 5.0,
+    overflow: bool = False,
+    now_s: float = 105.0,
+    grace_s: float = 0.0,
+) -> None:
+    """Let an authority beat that has sent nothing else of late."""
+    said = Beat(epoch, number, uptime_s, interval_s, ABSENT, epoch, 1, 0, {}, overflow)
+    position = None if named is None else Position.of(named)
+    replica.beat_received(said, position, now_s=now_s, grace_s=grace_s)
 
 
 def proven_at(version: str, *, lossless: bool = False, stale_after_s: float = math.inf, proven_s: float = 0.0) -> Replica[str]:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from parasync.protocol import Replica, _authority, _reading
+from parasync.protocol import Pulse, Replica, _authority, _currency, _reading
 from tests.protocol.walks import Scope
 
 Fits: TypeAlias = Callable[[Scope], bool]
@@ -43,13 +43,37 @@ def with_rogues_and_reasons(scope: Scope) -> bool:
     return with_rogues(scope) and scope.reasons_only
 
 
-def with_rogues_and_no_loss(scope: Scope) -> bool:
-    """What is under way when faults stop arrives in reverse, so that what is live overtakes answers."""
-    return with_rogues_and_reasons(scope) and scope.budget["lose"] == 0 and scope.fate == "delivered in reverse"
-
-
 def with_two_histories(scope: Scope) -> bool:
     return scope.disks == ("disk", "other") and scope.budget["start"] > 0
+
+
+def with_beats(scope: Scope) -> bool:
+    """Where beats alone must tell what is amiss."""
+    return scope.beats and scope.reasons_only
+
+
+def with_beats_and_rogues(scope: Scope) -> bool:
+    return with_beats(scope) and with_rogues(scope)
+
+
+def with_beats_and_two_histories(scope: Scope) -> bool:
+    return with_beats(scope) and with_two_histories(scope)
+
+
+def with_beats_and_loss(scope: Scope) -> bool:
+    return with_beats(scope) and (scope.budget["lose"] > 0 or scope.fate == "lost")
+
+
+def with_crowded_beats(scope: Scope) -> bool:
+    return with_beats(scope) and scope.names_max == 1 and len(scope.keys) > 1
+
+
+def with_patience(scope: Scope) -> bool:
+    return with_beats_and_loss(scope) and scope.grace_s > 0
+
+
+def with_purges_and_beats(scope: Scope) -> bool:
+    return scope.beats and scope.budget["purge"] > 0
 
 
 @attrs.frozen
@@ -125,7 +149,7 @@ MUTANTS: Final = (
         Replica,
         "live_received",
         "a contradiction is seen live",
-        "contradicts(held, envelope, reading)",
+        "contradicts(held, envelope, reading, provisional=self.provisional)",
         "False",
         with_rogues,
     ),
@@ -289,14 +313,6 @@ MUTANTS: Final = (
     ),
     Mutant(
         Replica,
-        "_forget_refused_above",
-        "and raises a need",
-        'self.need_raised("the authority does not know the version that was refused")',
-        "pass",
-        with_rogues_and_no_loss,
-    ),
-    Mutant(
-        Replica,
         "_hold",
         "a newer version ends a refusal",
         "self.refused = None",
@@ -429,5 +445,173 @@ MUTANTS: Final = (
         "(unknown or mine == theirs)",
         "True",
         with_rogues,
+    ),
+    Mutant(
+        Replica,
+        "beat_received",
+        "a higher epoch of a beat is remembered",
+        "self.current_epoch = max(self.current_epoch, beat.epoch)",
+        "pass",
+        with_beats,
+    ),
+    Mutant(
+        Replica,
+        "beat_received",
+        "a beat of a lower life raises a need",
+        "elif finding is not Finding.REPEATED:",
+        "elif finding is not Finding.REPEATED and beat.epoch >= self.current_epoch:",
+        with_beats_and_two_histories,
+    ),
+    Mutant(
+        Replica,
+        "beat_received",
+        "a beat that proves is the next base",
+        "self.base = Base(base.epoch, beat.number, base.started_s)",
+        "pass",
+        with_beats,
+    ),
+    Mutant(
+        Replica,
+        "beat_received",
+        "a beat proves as of when it was made",
+        "min(now_s, base.started_s + beat.uptime_s)",
+        "now_s",
+        with_beats,
+    ),
+    Mutant(
+        Replica,
+        "time_passed",
+        "what was named and has not come raises a need",
+        "if late and",
+        "if False and",
+        with_patience,
+    ),
+    Mutant(
+        Replica,
+        "_proven",
+        "an answer makes a base",
+        "if beat is not None:",
+        "if False:",
+        with_beats,
+    ),
+    Mutant(
+        Replica,
+        "_proven",
+        "its base is the last beat before it",
+        "Base(epoch, number,",
+        "Base(epoch, number + 1,",
+        with_beats_and_loss,
+    ),
+    Mutant(
+        Replica,
+        "_proven",
+        "it tells how old a beat is",
+        "asked_s - uptime_s",
+        "asked_s",
+        with_beats,
+    ),
+    Mutant(
+        Replica,
+        "_proven",
+        "it confirms what it tells",
+        "confirmed=told",
+        "confirmed=False",
+        with_beats,
+    ),
+    Mutant(
+        Replica,
+        "_proven",
+        "it confirms nothing above that",
+        "confirmed=told",
+        "confirmed=True",
+        with_beats_and_rogues,
+    ),
+    Mutant(
+        _currency,
+        "judge_beat",
+        "a beat of another life proves nothing",
+        "beat.epoch != base.epoch",
+        "False",
+        with_beats,
+    ),
+    Mutant(
+        _currency,
+        "judge_beat",
+        "a beat that cannot name all proves nothing",
+        "beat.overflow",
+        "False",
+        with_crowded_beats,
+    ),
+    Mutant(
+        _currency,
+        "judge_beat",
+        "a beat that names something newer proves nothing",
+        "named.version > newest.version",
+        "False",
+        with_beats,
+    ),
+    Mutant(
+        _currency,
+        "judge_beat",
+        "beats name checksums beside versions",
+        "if is_same(named, newest) else",
+        "if True else",
+        with_beats_and_rogues,
+    ),
+    Mutant(
+        _currency,
+        "judge_beat",
+        "what came live and is not named raises a need",
+        "if confirmed else",
+        "if True else",
+        with_beats_and_rogues,
+    ),
+    Mutant(
+        Pulse,
+        "sent",
+        "what is named was sent of late, not written of late",
+        "names = self._intervals[-1]",
+        "names = self._intervals[0]",
+        with_beats_and_loss,
+    ),
+    Mutant(
+        Pulse,
+        "sent",
+        "the digest is of what was sent",
+        "self._digest.replace(key, waiting.last, position)",
+        "pass",
+        with_beats,
+    ),
+    Mutant(
+        Pulse,
+        "beat",
+        "a beat names what was sent in three intervals",
+        "in self._intervals:",
+        "in list(self._intervals)[-1:]:",
+        with_beats_and_loss,
+    ),
+    Mutant(
+        Pulse,
+        "beat",
+        "a beat says that it cannot name all",
+        "        overflow,\n    )",
+        "        False,\n    )",
+        with_crowded_beats,
+    ),
+    Mutant(
+        Pulse,
+        "forgotten",
+        "what was dropped below the floor is in no digest",
+        "self._digest.remove(key, position)",
+        "pass",
+        with_purges_and_beats,
+    ),
+    Mutant(
+        Pulse,
+        "stored",
+        "a life begins with what is stored, sent or not",
+        "digest.replace(key, waiting.last, waiting.newest)",
+        "pass",
+        with_beats,
     ),
 )

@@ -8,7 +8,23 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from parasync.protocol import ABSENT, ABSENT_OBJECT, SAME, Answer, Ask, Envelope, Kind, Outcome, Position, Version, _authority
+from parasync.protocol import (
+    ABSENT,
+    ABSENT_OBJECT,
+    BEAT_NAMES_MAX,
+    SAME,
+    Answer,
+    Ask,
+    Beat,
+    Digest,
+    Envelope,
+    Kind,
+    Outcome,
+    Position,
+    Pulse,
+    Version,
+    _authority,
+)
 from tests.protocol.kit import Text
 from tests.protocol.witness import Truth, Witness
 
@@ -41,6 +57,9 @@ class Authority:
     """Stored and not yet sent, oldest first; of each key the newest only."""
     sent: dict[str, int] = attrs.Factory(dict)
     """What was sent last of each key in this life: deletions jump above the floor, and nothing is lost in between."""
+    public: dict[str, Text] = attrs.Factory(dict)
+    """What everybody would hold if nothing were lost: what was stored when this life began, and what it has sent since."""
+    pulse: Pulse | None = None
 
 
 @attrs.frozen
@@ -79,15 +98,28 @@ class Serving:
     epoch: int
 
 
-Message: TypeAlias = Live | Asking | Answering | Serving
+@attrs.frozen
+class Beating:
+    """A beat on its way to a process or to another authority; `truth` is for the witness only."""
+
+    to: str
+    beat: Beat
+    truth: Truth
+
+
+Message: TypeAlias = Live | Asking | Answering | Serving | Beating
 
 
 class Realm(ABC):
     """See the module."""
 
-    def __init__(self, disks: tuple[str, ...], *, lossless: bool, checksums: bool) -> None:
+    def __init__(
+        self, disks: tuple[str, ...], *, lossless: bool, checksums: bool, beats: bool, names_max: int = BEAT_NAMES_MAX
+    ) -> None:
         self.lossless = lossless
         self.checksums = checksums
+        self.beats = beats
+        self.names_max = names_max
         self.disks = {disk: Disk() for disk in disks}
         self.backups: dict[str, Disk] = {}
         self.authorities = {name: Authority(disk) for name, disk in zip("AB", disks, strict=False)}
@@ -139,10 +171,22 @@ class Realm(ABC):
             self._take_epoch(name, max(self.authorities[name].heard, self._probed() if heard else 0))
 
     def announce(self, name: str = "A") -> None:
-        """An authority tells everybody that it serves, if its disk still lets it."""
-        if self._may_serve(name):
+        """An authority tells everybody that it serves, if its disk still lets it; where there are beats, they tell."""
+        if self._may_serve(name) and not self.beats:
             for to in [*self.audience(None), *(other for other in self.authorities if other != name)]:
                 self.carry(Serving(to, self.authorities[name].epoch))
+
+    def beat(self, name: str = "A") -> None:
+        """An authority beats, if its disk still lets it: whatever left its outbox before is on its way."""
+        authority = self.authorities[name]
+        if not self._may_serve(name) or authority.pulse is None:
+            return
+        self.moment += 1
+        beat = authority.pulse.beat(float(self.moment), floor=self.disk_of(name).floor, history_epoch=0)
+        truth = Truth(self.moment, authority.epoch, dict(authority.public))
+        self.witness.beaten(beat, truth)
+        for to in [*self.audience(None), *(other for other in self.authorities if other != name)]:
+            self.carry(Beating(to, beat, truth))
 
     def told_of(self, name: str, epoch: int) -> None:
         """An authority hears that somebody serves: a higher epoch fences it."""
@@ -163,8 +207,13 @@ class Realm(ABC):
         up = [authority.epoch for authority in self.authorities.values() if authority.mode != "down"]
         return max([0, *up, *self.epochs_heard()])
 
-    def _take_epoch(self, name: str, heard: int, *, back: bool = False, low: bool = False) -> None:
-        """An epoch goes to the disk before anything is served with it; two lives that begin together differ by their bits."""
+    def _take_epoch(
+        self, name: str, heard: int, *, back: bool = False, low: bool = False, digest: Digest | None = None
+    ) -> None:
+        """An epoch goes to the disk before anything is served with it; two lives that begin together differ by their bits.
+
+        What is on the disk is read through for the digest, unless it is known already.
+        """
         authority, disk = self.authorities[name], self.disk_of(name)
         wall_s = 100 * DAY_S + self._starts // 2 - (DAY_S if back else 0)
         self._starts += 1
@@ -172,7 +221,23 @@ class Realm(ABC):
         disk.epoch = _authority.next_epoch(stored=disk.epoch, heard=heard, wall_s=wall_s, random_bits=bits)
         self.lost_unnoticed |= bool(authority.outbox)
         authority.mode, authority.epoch, authority.outbox, authority.sent = "serving", disk.epoch, {}, {}
+        authority.public = dict(disk.objects)
+        if self.beats:
+            authority.pulse = self._pulse_of(disk, digest)
         self.announce(name)
+
+    def _pulse_of(self, disk: Disk, digest: Digest | None) -> Pulse:
+        if digest is None:
+            digest = Digest()
+            for key, envelope in disk.objects.items():
+                digest.add(key, Position.of(envelope))
+        return Pulse(
+            epoch=disk.epoch,
+            started_s=float(self.moment),
+            digest=digest,
+            interval_s=5.0,
+            names_max=self.names_max,
+        )
 
     def _may_serve(self, name: str) -> bool:
         """An authority that finds another epoch on its disk is fenced."""
@@ -196,16 +261,23 @@ class Realm(ABC):
         """Raise the floor to the tombstone of an object, and drop all tombstones up to there."""
         disk = self.disk_of(name)
         disk.floor = max(disk.floor, disk.objects[key].version)
+        self.witness.purged = True
+        authority = self.authorities[name]
         for gone, envelope in list(disk.objects.items()):
             if envelope.kind is Kind.TOMBSTONE and envelope.version <= disk.floor:
-                del disk.objects[gone]
+                del disk.objects[gone], authority.public[gone]
+                if authority.pulse is not None:
+                    authority.pulse.forgotten(gone, Position.of(envelope))
 
     def send(self, name: str = "A") -> None:
         """The outbox publishes its oldest envelope."""
-        outbox = self.authorities[name].outbox
-        key = next(iter(outbox))
-        envelope = outbox.pop(key)
-        self.authorities[name].sent[key] = envelope.sequence
+        authority = self.authorities[name]
+        key = next(iter(authority.outbox))
+        envelope = authority.outbox.pop(key)
+        authority.sent[key] = envelope.sequence
+        authority.public[key] = envelope
+        if authority.pulse is not None:
+            authority.pulse.sent(key, Position.of(envelope))
         self.witness.sent(key, envelope)
         for to in self.audience(key):
             self.carry(Live(to, key, envelope))
@@ -222,6 +294,8 @@ class Realm(ABC):
         checksum = zlib.crc32(f"{kind} {schema} {value}".encode()) if self.checksums else None
         envelope: Text = Envelope(value, schema, version.sequence, version.epoch, kind=kind, checksum=checksum)
         disk.objects[key] = envelope
+        if authority.pulse is not None:
+            authority.pulse.written(key, None if held is None else Position.of(held), Position.of(envelope))
         self.witness.wrote(key, envelope)
         replaced = authority.outbox.pop(key, None)
         after = authority.sent.get(key) if replaced is None else replaced.after
@@ -245,15 +319,17 @@ class Realm(ABC):
             if heard and highest > authority.epoch:
                 self.told_of(name, highest)
                 return
-            self._take_epoch(name, plan.rival)
+            self._take_epoch(name, plan.rival, digest=None if authority.pulse is None else authority.pulse.stored())
         elif plan.new_epoch:
-            self._take_epoch(name, authority.epoch)
+            self._take_epoch(name, authority.epoch, digest=None if authority.pulse is None else authority.pulse.stored())
         for key in plan.reissue:
             self.witness.reissued(key)
             held = disk.objects.get(key)
             self._write(name, key, None if held is None else held.value, "1.0" if held is None else held.schema_version)
         outcomes = tuple(self._outcome(disk, key, position) for key, position in zip(ask.keys, ask.positions, strict=True))
-        answer = Answer(authority.epoch, 0, 0.0, disk.floor, 0, outcomes)
+        pulse = authority.pulse
+        beat, uptime_s = (0, 0.0) if pulse is None else (pulse.number, self.moment - pulse.started_s)
+        answer = Answer(authority.epoch, beat, uptime_s, disk.floor, 0, outcomes)
         self.carry(Answering(asking.to, asking.ident, answer, self.truth_of(name)))
 
     @staticmethod

@@ -1,7 +1,7 @@
 """What must become of every world once nothing goes wrong any more: P5, judged by comparing replicas with the disk.
 
 Until then anything may have happened. Now an authority serves, messages arrive, and every replica asks from time to time. Where
-nothing was lost without a trace, it is enough that replicas ask when they have a reason.
+nothing was lost without a trace, or there are beats, it is enough that replicas ask when they have a reason.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def settle(world: World, *, fate: str = "delivered", lowest_first: bool = False,
         world: to be settled.
         fate: of the messages that are under way.
         lowest_first: whether asks reach the authority of the lowest epoch as long as several serve, or that of the highest.
-        reasons_only: nobody asks without a reason, unless something was lost of which nobody can know.
+        reasons_only: nobody asks without a reason, unless something was lost of which nobody can know; beats tell of all.
     """
     if fate == "lost" and not world.lossless:
         while world.network:
@@ -39,10 +39,12 @@ def settle(world: World, *, fate: str = "delivered", lowest_first: bool = False,
     for number in range(ROUNDS + 2):
         someone_serves(world)
         flush(world, choose)
-        if number < ROUNDS and (world.lost_unnoticed or not reasons_only):
+        reasons = reasons_only and (world.beats or not world.lost_unnoticed)
+        if number < ROUNDS and not reasons:
             for name, process in world.processes.items():
                 for index in range(len(process.listeners)):
                     world.interrupt(name, index)
+        beat_all(world, choose)
         asked = ask_all(world, choose)
         if asked and number >= ROUNDS and world.askable:
             raise Violation("P5: somebody asks for ever")
@@ -98,6 +100,16 @@ def flush(world: World, choose: Callable[[list[int]], int]) -> None:
     drain(world, choose)
 
 
+def beat_all(world: World, choose: Callable[[list[int]], int]) -> None:
+    """Whoever serves beats, and everybody has waited for what the beats name."""
+    for name in world.serving():
+        world.beat(name)
+    drain(world, choose)
+    for name, process in world.processes.items():
+        for index in range(len(process.listeners)):
+            world.look_again(name, index)
+
+
 def drain(world: World, choose: Callable[[list[int]], int]) -> None:
     """Deliver all that is under way."""
     while world.network:
@@ -146,6 +158,8 @@ def keep_busy(world: World, choose: Callable[[list[int]], int]) -> None:
             world.serve(world.serving()[0], message, heard=True)
         answers, world.network = world.network, []
         write_all(world, choose)
+        if world.names_max > 1:  # else every beat is a reason to ask
+            beat_all(world, choose)
         world.network.extend(answers)
         drain(world, choose)
     if any(listener.replica.need_open for listener in world.listeners()):

@@ -13,6 +13,7 @@ from parasync.protocol import (
     UNANSWERED,
     Answer,
     Ask,
+    Beat,
     EncodedBody,
     Envelope,
     Held,
@@ -69,3 +70,6 @@ def test_messages_are_compared_by_what_they_say() -> None:
     assert answer == Answer(2, 0, 1.5, ABSENT, 2, (SAME,))
     assert answer != Answer(2, 0, 1.5, ABSENT, 2, (ABSENT_OBJECT, SAME))
     assert Refusal("ConflictError", "it moved on") == Refusal("ConflictError", "it moved on", None)
+    beat = Beat(2, 1, 1.5, 5.0, ABSENT, 2, 0, 0, {})
+    assert beat == Beat(2, 1, 1.5, 5.0, ABSENT, 2, 0, 0, {}, overflow=False)
+    assert beat != Beat(2, 2, 1.5, 5.0, ABSENT, 2, 0, 0, {})

@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from parasync.protocol import Replica, _authority
-from tests.protocol import test_replica, test_scenarios
+from parasync.protocol import Replica, _authority, _currency
+from tests.protocol import test_beat_scenarios, test_currency, test_replica, test_scenarios
 from tests.protocol.mutants import MUTANTS, Mutant
 from tests.protocol.walks import first_violation
 
@@ -67,6 +67,76 @@ BY_NAME: Final[tuple[tuple[Mutant, Callable[[], None]], ...]] = (
             "current is None",
         ),
         test_scenarios.test_a_deletion_is_above_the_floor,
+    ),
+    (
+        Mutant(
+            Replica,
+            "_forget_refused_above",
+            "and raises a need",
+            'self.need_raised("the authority does not know the version that was refused")',
+            "pass",
+        ),
+        test_scenarios.test_what_a_refused_frame_hid_is_asked_for_once_the_frame_is_cleared,
+    ),
+    (
+        Mutant(
+            _currency,
+            "judge_beat",
+            "a beat behind a hole proves nothing",
+            "beat.number - base.number > BEAT_INTERVALS_MAX",
+            "False",
+        ),
+        test_beat_scenarios.test_where_too_many_beats_are_lost_it_is_asked_for,
+    ),
+    (
+        Mutant(
+            _currency,
+            "judge_beat",
+            "a beat that was heard before says nothing",
+            "beat.number <= base.number",
+            "False",
+        ),
+        test_currency.test_a_beat_that_was_heard_before_is_nothing_whatever_it_says,
+    ),
+    (
+        Mutant(
+            Replica,
+            "beat_received",
+            "a beat confirms what it names",
+            "confirmed=True)",
+            "confirmed=False)",
+        ),
+        test_currency.test_a_beat_names_what_came_live_and_so_confirms_it,
+    ),
+    (
+        Mutant(
+            Replica,
+            "beat_received",
+            "a beat of a deposed life proves nothing",
+            "self.base if self.base.epoch == self.current_epoch else NO_BASE",
+            "self.base",
+        ),
+        test_currency.test_a_life_that_was_deposed_proves_nothing_by_its_beats,
+    ),
+    (
+        Mutant(
+            Replica,
+            "beat_received",
+            "a beat that proves too little raises a need",
+            "now_s - self.proven_s > self.stale_after_s",
+            "False",
+        ),
+        test_currency.test_a_backlog_of_beats_is_a_need_and_never_makes_a_proof_older,
+    ),
+    (
+        Mutant(
+            Replica,
+            "beat_received",
+            "no proof is younger than now",
+            "min(now_s, base.started_s + beat.uptime_s)",
+            "base.started_s + beat.uptime_s",
+        ),
+        test_currency.test_no_proof_is_younger_than_the_beat_that_brings_it,
     ),
 )
 """Rules whose walk would have to be long and lucky, each with the history in which it matters."""

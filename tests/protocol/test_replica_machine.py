@@ -268,7 +268,8 @@ class ReplicaMachine(RuleBasedStateMachine):
 
 
 def vars_of(replica: Replica[str]) -> dict[str, object]:
-    return {name: getattr(replica, name) for name in Replica.__slots__}
+    slots = [name for base in Replica.__mro__ for name in getattr(base, "__slots__", ())]
+    return {name: getattr(replica, name) for name in slots}
 
 
 ReplicaMachine.TestCase.settings = settings(stateful_step_count=40, print_blob=True)

@@ -12,9 +12,11 @@ from tests.protocol.witness import Violation
 from tests.protocol.world import Listener, World
 
 
-def running(*disks: str, lossless: bool = False, askable: bool = True) -> tuple[World, Listener]:
+def running(
+    *disks: str, lossless: bool = False, askable: bool = True, beats: bool = False, names_max: int = 9, grace_s: float = 0.0
+) -> tuple[World, Listener]:
     """Authority A has written one version, and a replica is current with it."""
-    world = World(*disks, lossless=lossless, askable=askable)
+    world = World(*disks, lossless=lossless, askable=askable, beats=beats, names_max=names_max, grace_s=grace_s)
     world.start("A")
     world.write("A")
     listener = world.join()

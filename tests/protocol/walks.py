@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import attrs
 
-from parasync.protocol import Kind, Version
+from parasync.protocol import BEAT_NAMES_MAX, Kind, Version
 from tests.protocol.realm import LIFE, Asking
 from tests.protocol.settle import FATES, ask_all, drain, settle
 from tests.protocol.witness import Violation
@@ -29,7 +30,7 @@ HELPERS: Final = {
 """Faults that need others to be possible at all."""
 IN_PROCESS: Final = frozenset({"bad", "skew", "delete", "purge", "start", "timeout", "interrupt", "join", "backup", "crash"})
 """What can go wrong where nothing is lost."""
-WEIGHTS: Final = {"deliver": 8, "send": 4, "ask": 2, "write": 2, "announce": 1}
+WEIGHTS: Final = {"deliver": 8, "send": 4, "ask": 2, "write": 2, "announce": 1, "beat": 2, "look_again": 2}
 
 
 class Action(NamedTuple):
@@ -64,6 +65,9 @@ class Scope:
     fate: str
     lowest_first: bool
     reasons_only: bool
+    beats: bool
+    names_max: int
+    grace_s: float
 
     @classmethod
     def drawn(cls, draw: random.Random) -> Scope:
@@ -73,12 +77,14 @@ class Scope:
         keys = ("k",) if draw.random() < 0.7 else ("k", "l")
         groups = [(draw.choice(keys),) * draw.choice((1, 1, 2)), keys]
         asks = draw.choice((0, 1, 2, 9)) if askable else 0
-        budget = dict.fromkeys(FAULTS, 0) | {"write": draw.choice((1, 2, 4)), "ask": asks, "announce": 2}
+        budget = dict.fromkeys(FAULTS, 0) | {"write": draw.choice((1, 2, 4)), "ask": asks}
         for fault in draw.sample(FAULTS, draw.choice((2, 3, 4, 5, 6, 12))):
             for kind in (fault, *HELPERS.get(fault, ())):
                 budget[kind] = budget[kind] or draw.choice((1, 2, 3))
         if lossless or not askable:
             budget |= dict.fromkeys(set(FAULTS) - IN_PROCESS, 0)
+        beats = not lossless and askable and draw.random() < 0.6
+        budget |= {"announce": 0, "beat": draw.choice((1, 3, 9))} if beats else {"announce": 2, "beat": 0}
         disks = (("disk",), ("disk",), ("disk", "disk"), ("disk", "other"))
         return cls(
             ("disk",) if lossless or not askable else draw.choice(disks),
@@ -94,6 +100,9 @@ class Scope:
             draw.choice(FATES),
             draw.random() < 0.5,
             draw.random() < 0.7,
+            beats,
+            1 if draw.random() < 0.1 else BEAT_NAMES_MAX,
+            0.5 if draw.random() < 0.2 else 0.0,
         )
 
     def seed_version(self, world: World) -> Version | None:
@@ -106,7 +115,14 @@ class Scope:
     def world(self) -> World:
         """One authority, one object, and everybody who listens."""
         world = World(
-            *self.disks, lossless=self.lossless, askable=self.askable, checksums=self.checksums, gap=self.gap  # type: ignore[arg-type]
+            *self.disks,
+            lossless=self.lossless,
+            askable=self.askable,
+            checksums=self.checksums,
+            gap=self.gap,  # type: ignore[arg-type]
+            beats=self.beats,
+            names_max=self.names_max,
+            grace_s=self.grace_s,
         )
         world.start("A")
         world.write("A", self.keys[0])
@@ -124,7 +140,7 @@ class Scope:
 
 def actions(world: World, kind: str) -> Actions:
     """The actions of a kind that are possible now."""
-    if kind in ("write", "bad", "skew", "delete", "purge", "send", "announce", "crash", "backup", "start", "resume"):
+    if kind in ("write", "bad", "skew", "delete", "purge", "send", "announce", "beat", "crash", "backup", "start", "resume"):
         for name in world.authorities:
             yield from _of_an_authority(world, kind, name)
     elif kind in ("deliver", "lose", "duplicate"):
@@ -147,6 +163,9 @@ def _of_a_process(process: Process, kind: str, name: str) -> Actions:
         yield from (Action(kind, (name, key)) for key in sorted({listener.key for listener in process.listeners}))
     elif kind == "interrupt":
         yield from (Action(kind, (name, index)) for index in range(len(process.listeners)))
+    elif kind == "look_again":
+        waiting = [index for index, listener in enumerate(process.listeners) if listener.replica.look_again_s < math.inf]
+        yield from (Action(kind, (name, index)) for index in waiting)
     elif kind == "rogue":
         yield from (Action(kind, (name, index, form)) for index in range(len(process.listeners)) for form in ROGUES)
 
@@ -166,7 +185,7 @@ def _of_an_authority(world: World, kind: str, name: str) -> Actions:
             yield from (Action(kind, (name, key)) for key in held)
     elif (
         (kind == "send" and authority.outbox)
-        or (kind == "announce" and serves)
+        or (kind in ("announce", "beat") and serves)
         or (kind in ("crash", "backup") and authority.mode != "down")
     ):
         yield Action(kind, (name,))

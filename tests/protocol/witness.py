@@ -10,18 +10,21 @@ gives, and compares that with its own notes.
 - P6 while the status is OK, the replica shows what the authority that it last heard in an answer had then, or something that
   it or a later one wrote since; it has heard of no later life than that, and of no contradiction. An answer ends no doubt that
   arose after its ask; a live envelope that came since ends one only where nobody can be asked, or where nothing is lost and
-  an ask failed.
+  an ask failed. A beat ends no doubt, and counts like an answer for what the replica may show; the proof of a replica is not
+  younger than what it was told.
 
 P5 is judged by `settle.py`, once faults have stopped.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import attrs
 
-from parasync.protocol import ABSENT, Envelope, Held, Kind, Outcome, Replica, Status, Version, status_of
+from parasync.protocol import ABSENT, Beat, Envelope, Held, Kind, Outcome, Position, Replica, Status, Version, status_of
+from tests.protocol import kit
 from tests.protocol.kit import Text
 
 
@@ -54,7 +57,13 @@ class Watched:
     misled: bool = False
     """Something came that nobody wrote: a rogue frame, or a seed."""
     told: Truth | None = None
-    """The newest answer: that of the highest life, and of those the last."""
+    """The newest evidence, a proof or not: that of the highest life, and of those the last."""
+    hinted: Truth | None = None
+    """The same from a beat that named what may still be under way."""
+    told_at: int = 0
+    """The moment of the youngest evidence of all."""
+    exposed: bool = False
+    """What is shown came live, and a beat came since that was made later than all evidence before."""
     heard: int = 0
     """The highest life that an envelope came from."""
     asks_failed: int = 0
@@ -77,6 +86,8 @@ class Witness:
     def __init__(self, *, forked: bool, lossless: bool) -> None:
         self.forked = forked
         self.lossless = lossless
+        self.purged = False
+        """Tombstones were dropped, so that sequences may have jumped above the floor."""
         self.watched: list[Watched] = []
         self._written: dict[tuple[str, Version], Text] = {}
         self._sent: dict[tuple[str, int], list[int]] = {}
@@ -130,8 +141,36 @@ class Witness:
         watched.asks_failed = 0
         if isinstance(outcome, Envelope):
             self._note(watched, outcome)
-        if watched.told is None or truth.epoch >= watched.told.epoch:
+        self._tell(watched, truth, by_beat=False)
+
+    def beaten(self, beat: Beat, truth: Truth) -> None:
+        """An authority beats."""
+        elements = [kit.element(key, Position.of(envelope)) for key, envelope in truth.objects.items()]
+        if (beat.count, beat.digest) != (len(elements), sum(elements) % 2**128):
+            raise Violation(f"beat {beat.number} of {beat.epoch} has another digest than what was sent")
+
+    def beat_came(self, watched: Watched, truth: Truth, had_need: bool) -> None:
+        """A beat was delivered."""
+        if had_need and not watched.replica.need_open:
+            raise Violation(f"P6: a beat ended a doubt of {watched.key}")
+        if watched.replica.look_again_s < math.inf:
+            watched.hinted = truth if is_later(truth, watched.hinted) else watched.hinted
+            watched.told_at = max(watched.told_at, truth.moment)
+        else:
+            self._tell(watched, truth, by_beat=True)
+
+    def grace_passed(self, watched: Watched) -> None:
+        """What was named has come by now, or is missed."""
+        if watched.replica.look_again_s < math.inf:
+            raise Violation(f"{watched.key} waits for ever for what a beat named")
+        if watched.hinted is not None:
+            self._tell(watched, watched.hinted, by_beat=True)
+
+    def _tell(self, watched: Watched, truth: Truth, *, by_beat: bool) -> None:
+        watched.told_at = max(watched.told_at, truth.moment)
+        if is_later(truth, watched.told):
             watched.told = truth
+            watched.exposed |= by_beat
 
     def doubted(self, watched: Watched, moment: int) -> None:
         """Something may have been lost."""
@@ -149,6 +188,8 @@ class Witness:
         for watched in self.watched:
             if watched.replica.held is not watched.shown:
                 raise Violation(f"{watched.key} changed though nothing was delivered")
+            if watched.replica.proven_s > watched.told_at:
+                raise Violation(f"P6: {watched.key} is proven by {watched.replica.proven_s}, and was told at {watched.told_at}")
             held = watched.shown
             if held is not None and watched.is_ok():
                 self._check_ok(watched, held, truth)
@@ -160,7 +201,7 @@ class Witness:
         if held is None or held is before:
             return None
         replaced_seed = watched.seeded and by_answer
-        watched.seeded = False
+        watched.seeded = watched.exposed = False
         if before is not None and not replaced_seed and held.version <= before.version:
             raise Violation(f"P1: {watched.key} went from {before.version} to {held.version}")
         if held.kind is Kind.STATE:
@@ -176,6 +217,8 @@ class Witness:
 
     def _check_gap(self, watched: Watched, before: Held[str], held: Held[str]) -> None:
         known = max(before.version, watched.unreadable)
+        if known.epoch != held.epoch and known != ABSENT:
+            return
         missed = [
             sequence
             for sequence in self._sent.get((watched.key, held.epoch), [])
@@ -188,7 +231,9 @@ class Witness:
             raise Violation(f"P4: {watched.key} skipped {missed} and did not say so")
         if missed and watched.replica.gap == "refetch" and not watched.replica.need_open:
             raise Violation(f"P4: {watched.key} skipped {missed} and does not ask")
-        if said_so and not missed and not watched.misled and watched.unreadable == ABSENT:
+        # What was written in another life and never sent, or jumped above a floor, nobody can tell from what was lost.
+        certain = before.epoch == held.epoch and not self.purged and not watched.misled and watched.unreadable == ABSENT
+        if said_so and not missed and certain:
             raise Violation(f"P4: {watched.key} says that something was lost before {held.version}, and nothing was")
 
     def _note(self, watched: Watched, envelope: Text) -> None:
@@ -202,14 +247,22 @@ class Witness:
         if watched.replica.need_open:
             raise Violation(f"P6: {watched.key} says OK with an open need")
         told = watched.told
-        if held.kind is Kind.STATE and held.value == "rogue" and (told is None or held.epoch >= told.epoch):
-            return  # It deceives within its life, and no longer.
+        rogue = held.kind is Kind.STATE and held.value == "rogue" and (told is None or held.epoch >= told.epoch)
+        if rogue and not watched.exposed:
+            return  # It deceives within its life, and no longer than to the next beat.
+        if rogue:
+            raise Violation(f"P6: {watched.key} says OK at {held.version}, and beats say that nobody sent it")
         if told is not None and not is_current(watched.key, held, told):
             raise Violation(f"P6: {watched.key} says OK at {held.version}, and the answer said {described(watched.key, told)}")
         if not self.lossless and (told is None or told.epoch < watched.heard):
             raise Violation(f"P6: {watched.key} says OK, and was never told so by the life {watched.heard} that it has heard")
         if self.lossless and truth is not None and not is_newest(watched.key, held, truth):
             raise Violation(f"P6: {watched.key} says OK at {held.version}, and there is {described(watched.key, truth)}")
+
+
+def is_later(truth: Truth, than: Truth | None) -> bool:
+    """Whether this is newer evidence: of a higher life, or made later by the same."""
+    return than is None or (truth.epoch, truth.moment) > (than.epoch, than.moment)
 
 
 def contradict(held: Held[str], envelope: Text) -> bool:

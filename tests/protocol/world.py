@@ -1,8 +1,9 @@
 """A small world around the real protocol: disks, authorities, processes with replicas, and a network that is a bag of messages.
 
-Everything that decides is the code under test: `Replica`, `prepare_reading`, `next_epoch`, `next_version`, `plan_answer` and
-`is_same`. The world carries their decisions out as drivers do, and lets go wrong what can go wrong; the witness watches, and
-blames whoever breaks a promise. There is no time: a message may wait in the bag as long as it likes, and no proof grows old.
+Everything that decides is the code under test: `Replica`, `Pulse`, `prepare_reading`, `next_epoch`, `next_version`,
+`plan_answer` and `is_same`. The world carries their decisions out as drivers do, and lets go wrong what can go wrong; the
+witness watches, and blames whoever breaks a promise. A message may wait in the bag as long as it likes, and no proof grows too
+old; time only counts what happens, so that it shows which came first.
 
 A bus loses, repeats, delays and reorders as the actions say. In process (`lossless`) what is published arrives at once, and
 only answers are slow or missing.
@@ -15,10 +16,10 @@ from typing import Final
 
 import attrs
 
-from parasync.protocol import Ask, Asked, Envelope, GapPolicy, Replica, Version, _reading
+from parasync.protocol import BEAT_NAMES_MAX, Ask, Asked, Envelope, GapPolicy, Replica, Version, _reading
 from tests.protocol import kit
 from tests.protocol.kit import Text
-from tests.protocol.realm import LIFE, Answering, Asking, Live, Message, Realm, Serving
+from tests.protocol.realm import LIFE, Answering, Asking, Beating, Live, Message, Realm, Serving
 from tests.protocol.witness import Watched
 
 ROGUES: Final = {
@@ -64,11 +65,20 @@ class World(Realm):
     """See the module. Each public method that a test calls is one action; `check` after it lets the witness look."""
 
     def __init__(
-        self, *disks: str, lossless: bool = False, askable: bool = True, checksums: bool = True, gap: GapPolicy = "refetch"
+        self,
+        *disks: str,
+        lossless: bool = False,
+        askable: bool = True,
+        checksums: bool = True,
+        gap: GapPolicy = "refetch",
+        beats: bool = False,
+        names_max: int = BEAT_NAMES_MAX,
+        grace_s: float = 0.0,
     ) -> None:
-        super().__init__(disks or ("disk",), lossless=lossless, checksums=checksums)
+        super().__init__(disks or ("disk",), lossless=lossless, checksums=checksums, beats=beats, names_max=names_max)
         self.askable = askable
         self.gap = gap
+        self.grace_s = grace_s
         self.processes: dict[str, Process] = {}
         self.network: list[Message] = []
         self.asks = 0
@@ -140,6 +150,12 @@ class World(Realm):
             listener.replica.ask_failed("no answer")
             self.witness.ask_failed(listener.watched, had_need)
 
+    def look_again(self, process: str = "P", index: int = 0) -> None:
+        """What a beat named had its time to come."""
+        listener = self.processes[process].listeners[index]
+        listener.replica.time_passed(listener.replica.look_again_s)
+        self.witness.grace_passed(listener.watched)
+
     def _doubt(self, listener: Listener, reason: str) -> None:
         self.moment += 1
         listener.replica.need_raised(reason)
@@ -173,22 +189,35 @@ class World(Realm):
         held = [listener.replica.held.version] if listener.replica.held is not None else []
         newest = max([Version(1, 1), *known, *held])
         self.witness.forked = True
-        self.lost_unnoticed |= form == "next" or (form == "far" and self.gap == "apply")
+        # What is far above everything else may still follow what somebody else like this has published.
+        no_gap = self.gap == "apply" or any(other.watched.misled for other in self.listeners())
+        self.lost_unnoticed |= form == "next" or (form == "far" and no_gap)
         checksum = zlib.crc32(f"{value} {self.asks} {len(self.network)}".encode())
         envelope: Text = Envelope(value, "1.0", newest.sequence + sequences, newest.epoch + epochs, checksum=checksum)
         self.network.append(Live(process, listener.key, envelope))
 
-    def _arrive(self, message: Live | Answering | Serving) -> None:
+    def _arrive(self, message: Live | Answering | Serving | Beating) -> None:
         if isinstance(message, Live):
             self._hear(self.processes[message.to], message)
         elif isinstance(message, Answering):
             self._learn(self.processes[message.to], message)
         elif message.to in self.authorities:
-            self.told_of(message.to, message.epoch)
+            self.told_of(message.to, message.beat.epoch if isinstance(message, Beating) else message.epoch)
+        elif isinstance(message, Beating):
+            for listener in self.processes[message.to].listeners:
+                self._feel(listener, message)
         else:
             for listener in self.processes[message.to].listeners:
                 if message.epoch != listener.replica.current_epoch:
                     self._doubt(listener, "another life of the authority serves")
+
+    def _feel(self, listener: Listener, message: Beating) -> None:
+        """A replica hears a beat; one of another life than the highest that it has heard is a doubt."""
+        replica, had_need, beat = listener.replica, listener.replica.need_open, message.beat
+        if beat.epoch != replica.current_epoch:
+            self.witness.doubted(listener.watched, self.moment)
+        replica.beat_received(beat, beat.named.get(listener.key), now_s=float(self.moment), grace_s=self.grace_s)
+        self.witness.beat_came(listener.watched, message.truth, had_need)
 
     def _hear(self, process: Process, live: Live) -> None:
         """All replicas of the key get the envelope; one reading serves them all, as far as it goes."""
@@ -211,6 +240,15 @@ class World(Realm):
         for (listener, asked), outcome in zip(pending.asking, answer.outcomes, strict=True):
             replica, had_need = listener.replica, listener.replica.need_open
             reading = _reading.prepare_reading(replica, outcome) if isinstance(outcome, Envelope) else None
-            changed = replica.answer_received(asked, outcome, reading, epoch=answer.epoch, floor=answer.floor, asked_s=0.0)
+            changed = replica.answer_received(
+                asked,
+                outcome,
+                reading,
+                epoch=answer.epoch,
+                beat=answer.beat if self.beats else None,
+                uptime_s=answer.uptime_s,
+                floor=answer.floor,
+                asked_s=float(pending.moment),
+            )
             assert changed is not None, "a reading of one's own is enough"
             self.witness.answer_came(listener.watched, outcome, pending.moment, message.truth, had_need)

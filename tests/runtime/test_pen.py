@@ -13,7 +13,8 @@ import pytest
 from parasync import InProcessTransport, MemoryStore, Status, Version, authority, synced
 from parasync.errors import ClosedError, EncodeError, FencedError, IdempotencyError, IndeterminateError, StoreError
 from parasync.protocol import Probe
-from parasync.runtime._pen import REPAIR_MAX_S, WRITES_WITHOUT_PAUSE_MAX
+from parasync.runtime._pen import WRITES_WITHOUT_PAUSE_MAX
+from parasync.runtime._repairs import REPAIR_MAX_S
 from parasync.stores import Draft, Outcome
 from parasync.testing import Cut, settle, sweep
 from tests.runtime.kit import KEY, NOTES, A, assert_nothing_left, pace, terms, turns
@@ -168,11 +169,11 @@ async def test_what_was_stored_is_published_once_the_store_can_be_read_again() -
             await owner.put("a", "stored too")
         await passing(60.0)
         assert replica.peek() is None
-        assert len(owner._pen._repairs) == 1, "one for each object"
+        assert len(owner._pen.repairs) == 1, "one for each object"
         store.after = store.read_error = None
         await passing(REPAIR_MAX_S)
         assert replica.value == "stored too"
-        assert owner._pen._repairs == {}
+        assert len(owner._pen.repairs) == 0
 
 
 @in_virtual_time
@@ -190,7 +191,7 @@ async def test_a_repair_that_has_just_ended_swallows_no_other() -> None:
                 await owner.put("a", f"{number} again")
             await turns()
             assert replica.value == f"{number} again"
-        assert owner._pen._repairs == {}
+        assert len(owner._pen.repairs) == 0
 
 
 @in_virtual_time
@@ -378,7 +379,7 @@ def test_a_call_that_is_cancelled_at_any_await_happened_or_did_not(call: str) ->
             assert replica.version == stored[KEY].version
             assert replica.version in (Version(owner.epoch, 1), Version(owner.epoch, 2))
             assert owner._pen._under_way == owner._pen._published == {}
-            assert owner._pen._repairs == {}
+            assert len(owner._pen.repairs) == 0
             assert await owner.put("a", "next")
             assert replica.value == "next"
 

@@ -101,8 +101,9 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 PART = ["part", 1, 1, 0]
-STANDS = ["replica", 0, "a", "1.0", True, True, "refetch", 9.0, 1.0, 2.0]
-STATE = [0, 0, 0, 0, 0, 0, 0, 0, 0, False, False, False, 0, 0.0, 0.0, 1, 0, 0, "joined", None, None, None]
+STANDS = ["replica", 0, "a", "1.0", True, True, "refetch", 9.0, False, 1.0, 2.0]
+BEATS = [[-1, 0, 0.0], [0, 0], None]
+STATE = [*[0] * 9, *[False] * 3, 0, 0.0, 0.0, 0.0, 9.0, 1, 0, 0, "joined", None, *BEATS, None, None]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,9 @@ STATE = [0, 0, 0, 0, 0, 0, 0, 0, 0, False, False, False, 0, 0.0, 0.0, 1, 0, 0, "
                 ["live", [[1, 2, None, 5, "1.0", None, {}, None], "good"], "ok", STATE],
                 ["live", [[1, "2", None, 0, "1.0", None, {}, None], "good"], "ok", [1, *STATE[1:]]],
                 ["live", [[1, 2, None, 0, "1.0", None, {}, None], "superb"], "ok", STATE],
-                ["answer", [[1, 5], ["same"], None, 1, [0, 0], 1.0], "ok", STATE],
+                ["answer", [[1, 5], ["same"], None, 1, [0, 0], 1.0, None, 0.0], "ok", STATE],
+                ["beat", [1, 1, 0.0, 5.0, False, [1], 1.0, 0.0], "ok", STATE],
+                ["passed", [], "ok", STATE],
             )
         ],
     ],

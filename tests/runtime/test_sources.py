@@ -68,7 +68,7 @@ def serving(bus: Any, *responses: Response) -> list[Ask]:
 async def test_replicas_at_the_same_place_share_an_entry_of_the_ask() -> None:
     async with InProcessTransport() as bus:
         outcomes = (envelope(9), SAME, ABSENT_OBJECT)
-        asks = serving(bus, Answer(7, 0, 0.0, Version(3, 4), 2, outcomes))
+        asks = serving(bus, Answer(7, 11, 2.5, Version(3, 4), 2, outcomes))
         batch = [
             (member(), NOTHING), (member(epoch=5), at(2)), (member(), NOTHING), (member("note:b", epoch=6), NOTHING),
             (member(), at(2)),
@@ -77,7 +77,7 @@ async def test_replicas_at_the_same_place_share_an_entry_of_the_ask() -> None:
         (ask,) = asks
         assert (ask.keys, ask.positions) == ((KEY, KEY, "note:b"), (None, at(2).position, None))
         assert ask.epoch == 6, "the highest that anybody heard"
-        assert found == [Fetched(outcomes[place], 7, Version(3, 4), 2) for place in (0, 1, 0, 2, 1)]
+        assert found == [Fetched(outcomes[place], 7, Version(3, 4), 2, 11, 2.5) for place in (0, 1, 0, 2, 1)]
 
 
 @pytest.mark.parametrize(("limit_bytes", "asked"), [(1_000, 3), (10, 1), (10_000, 5)])
@@ -90,7 +90,7 @@ async def test_an_ask_that_is_too_large_for_the_bus_asks_for_less(limit_bytes: i
         keys = [f"note:{number}{'k' * 250}" for number in range(5)]
         found = await TopicSource(bus, "note").fetch([(member(key), at(1)) for key in keys], 1.0)
         assert asks[0].keys == tuple(keys[:asked])
-        assert found == [Fetched(SAME if place < asked else UNANSWERED, 7, ABSENT, 2) for place in range(5)]
+        assert found == [Fetched(SAME if place < asked else UNANSWERED, 7, ABSENT, 2, 0) for place in range(5)]
 
 
 async def test_an_answer_with_another_number_of_outcomes_is_none() -> None:
@@ -117,7 +117,7 @@ async def test_a_thread_without_a_loop_asks_as_well() -> None:
     async with InProcessTransport() as bus:
         serving(bus, Answer(7, 0, 0.0, ABSENT, 0, (envelope(9),)))
         found = await asyncio.to_thread(TopicSource(bus, "note").fetch_now, [(member(), NOTHING)], 5.0)
-        assert found == [Fetched(envelope(9), 7, ABSENT, 0)]
+        assert found == [Fetched(envelope(9), 7, ABSENT, 0, 0)]
 
 
 def test_but_only_where_the_transport_can() -> None:

@@ -17,10 +17,13 @@ from multiprocessing import get_context
 from typing import Any, Final, NamedTuple
 
 from parasync.codec import _msgpack
-from parasync.protocol import Held, Replica
+from parasync.protocol import Held, Pulse, Replica, _currency
+from parasync.protocol._currency import Currency
+from parasync.protocol._standing import Standing
 from parasync.runtime import _desk, _group, _judging, _readable, _sources
 from parasync.runtime._desk import Desk
 from parasync.runtime._group import Group
+from parasync.runtime._heart import Heart
 from parasync.runtime._hub import Hub
 from parasync.runtime._office import Office
 from parasync.runtime._pen import Pen
@@ -47,7 +50,11 @@ PLANTED: Final = (
         'self.need_raised("another life of the authority was heard")',
         "pass",
     ),
-    Mutant(Replica, "live_received", "a contradiction is seen live", "contradicts(held, envelope, reading)", "False"),
+    Mutant(
+        Replica, "live_received", "a contradiction is seen live",
+        "contradicts(held, envelope, reading, provisional=self.provisional)",
+        "False",
+    ),
     Mutant(
         Replica, "live_received", "a refusal leaves the value",
         "isinstance(reading, Unreadable)",
@@ -60,10 +67,10 @@ PLANTED: Final = (
         "(self.lossless or not self.askable)",
         "True",
     ),
-    Mutant(Replica, "_is_gap", "the gap check is exact", "after > sequence", "after > sequence + 1"),
-    Mutant(Replica, "_is_gap", "what follows is no gap", "after > sequence", "after >= sequence"),
+    Mutant(Standing, "_is_gap", "the gap check is exact", "after > sequence", "after > sequence + 1"),
+    Mutant(Standing, "_is_gap", "what follows is no gap", "after > sequence", "after >= sequence"),
     Mutant(
-        Replica, "_is_gap", "what was not sent is no gap",
+        Standing, "_is_gap", "what was not sent is no gap",
         "envelope.sequence - 1 if envelope.after is None else envelope.after",
         "envelope.sequence - 1",
     ),
@@ -84,7 +91,7 @@ PLANTED: Final = (
         "pass",
     ),
     Mutant(Replica, "_hold", "a newer version ends a refusal", "self.refused = None", "pass"),
-    Mutant(Replica, "would_read", "an answer replaces a seed", "self.provisional or ", ""),
+    Mutant(Standing, "would_read", "an answer replaces a seed", "self.provisional or ", ""),
     Mutant(Replica, "asked", "a seed is no position", "held is None or self.provisional", "held is None"),
     Mutant(
         Replica, "seed_received", "a seed is unproven",
@@ -189,6 +196,45 @@ PLANTED: Final = (
     Mutant(MemoryStore, "_remembered", "a retry is recognised", "return done.version", "return None"),
     Mutant(_msgpack, "read_frame", "a frame is checked", "crc32(frame[:-4], _key_seed(key)) != crc", "False"),
     Mutant(Topic, "_upcast", "another major is refused", "if upcast is None:", "if major > 99:"),
+    Mutant(
+        _currency, "judge_beat", "a beat that names a newer version is no proof",
+        "named is not None and named.version > newest.version",
+        "False",
+    ),
+    Mutant(
+        _currency, "judge_beat", "who missed too many beats asks",
+        "beat.number - base.number > BEAT_INTERVALS_MAX",
+        "False",
+    ),
+    Mutant(
+        _currency, "judge_beat", "what no beat confirms is asked for",
+        "Finding.PROOF if confirmed else Finding.UNCONFIRMED",
+        "Finding.PROOF",
+    ),
+    Mutant(
+        Currency, "beat_received", "a beat proves as of its author's uptime",
+        "min(now_s, base.started_s + beat.uptime_s)",
+        "now_s",
+    ),
+    Mutant(
+        Pulse, "beat", "a beat names what was sent in three intervals",
+        "in self._intervals:",
+        "in list(self._intervals)[-1:]:",
+    ),
+    Mutant(
+        Heart, "_made", "a write under way is no beat's to speak for",
+        "min(asked_s, next(iter(self._writing.values()), math.inf))",
+        "asked_s",
+    ),
+    Mutant(Heart, "_made", "what waits to be sent is no beat's to speak for", "settled_s = min(settled_s, since_s)", "pass"),
+    Mutant(Pen, "_send", "what is published is named", "self._note(fresh, draft.key, envelope)", "pass"),
+    Mutant(Desk, "_answer", "an answer tells the uptime", "found.uptime_s", "0.0"),
+    Mutant(Group, "look_again", "what a beat named is waited for only so long", "member.time_passed(now_s)", "pass"),
+    Mutant(
+        Recovery, "_reconcile", "what was refused is tried again though beats prove",
+        " and member.refused is None",
+        "",
+    ),
 )
 
 

@@ -14,9 +14,18 @@ import attrs
 
 from parasync import Capabilities, Envelope, InProcessTransport
 from parasync.errors import AskTimeoutError, ClosedError, InvalidKeyError, NoAuthorityError, TransportError, UsageError
-from parasync.protocol import Probe, ProbeReply, Request, Response
+from parasync.protocol import Beat, Probe, ProbeReply, Request, Response, check_topic
 from parasync.testing import Ends
-from parasync.transports import Handler, Interrupted, ProbeResponder, Responder, TopicHandler, Unsubscribe
+from parasync.transports import (
+    BeatHandler,
+    BeatMaker,
+    Handler,
+    Interrupted,
+    ProbeResponder,
+    Responder,
+    TopicHandler,
+    Unsubscribe,
+)
 
 
 class QueuedTransport(InProcessTransport):
@@ -724,3 +733,94 @@ class LooksOpen(LinkedTransport):
     @property
     def closed(self) -> bool:
         return False
+
+
+class BeatsToOne(InProcessTransport):
+    """Clause 21: of all who listen to the beats of a topic, the last hears them."""
+
+    def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
+        self._beats._fanout.keys.pop(topic, None)
+        return super().subscribe_beats(topic, handler)
+
+
+class MixesTopicsOfBeats(InProcessTransport):
+    """Clause 21: whoever listens to any beats hears those of all topics."""
+
+    def publish_beat(self, topic: str, make: BeatMaker) -> None:
+        self._beats.check(topic)
+        beat = make(())
+        for each in list(self._beats._fanout.keys) if beat is not None else []:
+            super().publish_beat(each, lambda _: beat)
+
+
+class ChangesBeats(InProcessTransport):
+    """Clause 21: what a beat names is lost."""
+
+    def publish_beat(self, topic: str, make: BeatMaker) -> None:
+        def made(waiting: Any) -> Beat | None:
+            beat = make(waiting)
+            return None if beat is None else attrs.evolve(beat, named={})
+
+        super().publish_beat(topic, made)
+
+
+class BeatsToWhoHasLeft(InProcessTransport):
+    """Clause 21: the beats of a topic are heard for ever."""
+
+    def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
+        super().subscribe_beats(topic, handler)
+        return lambda: None
+
+
+class StopsAtWhoRaisesAtABeat(InProcessTransport):
+    """Clause 21: those behind a handler that raises hear no beat."""
+
+    def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
+        def hear(beat: Beat) -> None:
+            if not self.raised:
+                try:
+                    handler(beat)
+                except ValueError:
+                    self.raised = True
+
+        return super().subscribe_beats(topic, hear) if iscoroutinefunction(handler) is False else self.refuse()
+
+    raised = False
+
+    def refuse(self) -> Unsubscribe:
+        raise UsageError("got a coroutine function")
+
+
+class TakesAnyBeat(InProcessTransport):
+    """Clause 21: the beats of what is no topic are taken."""
+
+    def publish_beat(self, topic: str, make: BeatMaker) -> None:
+        with suppress(InvalidKeyError):
+            super().publish_beat(topic, make)
+
+
+class TakesBeatsAfterTheEnd(InProcessTransport):
+    """Clause 21: a closed transport takes beats."""
+
+    def publish_beat(self, topic: str, make: BeatMaker) -> None:
+        check_topic(topic)
+        with suppress(ClosedError):
+            super().publish_beat(topic, make)
+
+
+class BeatsTooEarly(QueuedTransport):
+    """Clause 22: a beat overtakes what was published before, which then waits for long, and nobody says so."""
+
+    capabilities = Capabilities(lossless=False, ordered=True, threads=False, ask=True, beats=True)
+    late = False
+
+    def publish_beat(self, topic: str, make: BeatMaker) -> None:
+        super().publish_beat(topic, make)
+        self.late = True
+
+    def deliver(self) -> None:
+        if self.late and self.waiting:
+            self.late = False
+            asyncio.get_running_loop().call_later(2.0, self.deliver)
+        else:
+            super().deliver()

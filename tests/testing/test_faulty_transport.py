@@ -480,7 +480,7 @@ BAD: dict[str, float] = {
 
 
 @pytest.mark.parametrize("rates", [*[{kind: rate} for kind, rate in BAD.items()], BAD], ids=[*BAD, "all"])
-@pytest.mark.parametrize("seed", [10, 20, 30])
+@pytest.mark.parametrize("seed", [10, 22, 30])
 @in_virtual_time
 async def test_replicas_are_never_wrong_and_all_right_in_the_end(seed: int, rates: dict[str, float]) -> None:
     print(f"seed {seed}")

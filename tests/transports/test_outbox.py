@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from parasync import Envelope
 from parasync.errors import EncodeError
-from parasync.transports._outbox import Outbox
+from parasync.transports._outbox import Outbox, Turn
 
 PAYLOAD_MAX = 100
 
@@ -178,6 +179,32 @@ def test_what_is_too_large_now_is_refused_and_leaves_what_waits() -> None:
         outbox.publish("a", state(2), b"PUB a ", lambda _, __: b"." * 51, 50)
     assert outbox.take(1000, 50) == [b"PUB a 10\r\n1.........\r\n"]
     assert (outbox.conflated, outbox.dropped) == (0, 0)
+
+
+def test_a_turn_is_made_when_it_comes_and_knows_what_waits_behind_it() -> None:
+    outbox, waited = Outbox(10, 1000), list[set[str]]()
+
+    def turn(message: bytes | None) -> Turn:
+        def make(waiting: Collection[str]) -> bytes | None:
+            waited.append({*waiting})
+            return message
+
+        return Turn(make)
+
+    put(outbox, "a", state(1))
+    put(outbox, "b", state(1))
+    outbox.command(turn(b"BEAT"))
+    outbox.command(turn(None))
+    put(outbox, "b", state(2))
+    put(outbox, "c", state(1))
+    assert waited == []
+    taken = outbox.take(1000, PAYLOAD_MAX)
+    assert [message[:6] for message in taken] == [b"PUB a ", b"BEAT", b"PUB b ", b"PUB c "]
+    assert waited == [{"b", "c"}, {"b", "c"}]
+    outbox.command(turn(b"BEAT"))
+    outbox.discard(Turn)
+    assert outbox.take(1000, PAYLOAD_MAX) == []
+    assert (len(waited), len(outbox)) == (2, 0)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 90)), max_size=30))

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import msgpack
 import pytest
 from hypothesis import given
@@ -18,6 +19,8 @@ from parasync.protocol import (
     ABSENT,
     ABSENT_OBJECT,
     ASK_KEYS_MAX,
+    BEAT_NAMES_MAX,
+    EPOCH_BITS,
     EPOCH_MAX,
     NO_META,
     PAGE_KEYS_MAX,
@@ -27,6 +30,7 @@ from parasync.protocol import (
     UNANSWERED,
     Answer,
     Ask,
+    Beat,
     EncodedBody,
     Envelope,
     KeyPage,
@@ -43,6 +47,7 @@ from parasync.protocol import (
     Version,
     Written,
 )
+from parasync.transports._seal import sealed, unsealed
 from parasync.transports._wire import (
     ANSWER_BYTES,
     IDEMPOTENCY_CHARS_MAX,
@@ -57,8 +62,11 @@ from parasync.transports._wire import (
     encode_response,
     outcome_bytes,
 )
+from parasync.transports._wire_beat import decode_beat, encode_beat
 
-CODEC = MsgpackCodec(wall_clock=lambda: 2.0**40)
+WALL_S = 2.0**40
+CODEC = MsgpackCodec(wall_clock=lambda: WALL_S)
+SUBJECT = "synced.user.beat"
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 names = st.text(st.characters(codec="utf-8", exclude_characters=":"), min_size=1, max_size=8)
@@ -117,6 +125,20 @@ pages = st.lists(st.tuples(keys, versions), max_size=5).flatmap(
 refusals = st.builds(Refusal, st.sampled_from(["ConflictError", "RefusedError"]), texts, st.none() | versions)
 probes = st.builds(Probe, names, epochs, st.booleans(), st.text(st.characters(codec="utf-8"), max_size=NAME_CHARS_MAX))
 replies = st.builds(ProbeReply, epochs, st.booleans())
+names_of_beats = st.dictionaries(keys, st.builds(Position, versions, st.integers(0, 2**32 - 1)), max_size=5)
+beats = st.builds(
+    lambda named, overflow, *fields: Beat(*fields, {} if overflow else named, overflow),
+    names_of_beats,
+    st.booleans(),
+    epochs,
+    st.integers(1, 2**63 - 1),
+    st.floats(0, 1e12),
+    st.floats(0, 1e12, exclude_min=True),
+    versions,
+    epochs,
+    st.integers(0, 2**63 - 1),
+    st.integers(0, 2**128 - 1),
+)
 
 
 def asked(count: int) -> Ask:
@@ -158,6 +180,11 @@ def test_written_versions_come_back(version: Version, delete: bool) -> None:
 def test_probes_and_replies_come_back(probe: Probe, reply: ProbeReply) -> None:
     assert decode_probe(encode_probe(probe, CODEC), CODEC) == probe
     assert decode_probe_reply(encode_probe_reply(reply, CODEC), CODEC) == reply
+
+
+@given(beats)
+def test_beats_come_back(beat: Beat) -> None:
+    assert decode_beat(encode_beat(beat, SUBJECT, CODEC), SUBJECT, CODEC, WALL_S) == beat
 
 
 @given(answers)
@@ -236,6 +263,7 @@ def test_long_reasons_are_cut() -> None:
 
 
 MANY = tuple(f"t:{number}" for number in range(PAGE_KEYS_MAX + 1))
+A_BEAT = Beat(1, 2, 3.0, 5.0, Version(1, 1), 1, 9, 2**100, {"t": Position(Version(1, 2), 3), "t:1": Position(Version(1, 1), 0)})
 OUT_OF_RANGE: list[Callable[[], object]] = [
     lambda: encode_request(Ask(-1, (), ()), CODEC),
     lambda: encode_request(Ask(EPOCH_MAX + 1, (), ()), CODEC),
@@ -272,6 +300,25 @@ OUT_OF_RANGE: list[Callable[[], object]] = [
     lambda: encode_probe(Probe("a", 0, 1, "me"), CODEC),  # type: ignore[arg-type]
     lambda: encode_probe(Probe("a", 0, False, "x" * (NAME_CHARS_MAX + 1)), CODEC),
     lambda: encode_probe_reply(ProbeReply(True, True), CODEC),
+    *(
+        lambda changes=changes: encode_beat(attrs.evolve(A_BEAT, **changes), SUBJECT, CODEC)
+        for changes in (
+            {"epoch": EPOCH_MAX + 1},
+            {"number": 0},
+            {"uptime_s": -1.0},
+            {"interval_s": 0.0},
+            {"interval_s": math.inf},
+            {"floor": Version(0, -1)},
+            {"count": -1},
+            {"digest": -1},
+            {"digest": 2**128},
+            {"named": {"": Position(Version(1, 1), 1)}},
+            {"named": {"t": Position(Version(1, 1), None)}},
+            {"named": dict.fromkeys(MANY[: BEAT_NAMES_MAX + 1], Position(Version(1, 1), 1))},
+            {"overflow": 1, "named": {}},
+            {"overflow": True},
+        )
+    ),
 ]
 
 
@@ -299,6 +346,10 @@ READERS: list[tuple[Callable[[bytes], object], bytes]] = [
     (lambda data: decode_response(asked(0), data, CODEC), encode_response(A_REFUSAL, CODEC)),
     (lambda data: decode_probe(data, CODEC), encode_probe(Probe("t", 1, True, "me"), CODEC)),
     (lambda data: decode_probe_reply(data, CODEC), encode_probe_reply(ProbeReply(1, True), CODEC)),
+    (
+        lambda data: decode_beat(sealed(data, SUBJECT.encode()), SUBJECT, CODEC, WALL_S),
+        unsealed(encode_beat(A_BEAT, SUBJECT, CODEC), SUBJECT.encode()),
+    ),
 ]
 
 
@@ -360,3 +411,51 @@ def test_another_format(format_number: Any) -> None:
 def test_unknown_verbs() -> None:
     with pytest.raises(DecodeError, match="unknown kind"):
         decode_request("erase", encode_request(ListKeys(), CODEC), CODEC)
+
+
+def test_the_largest_beat_fits_into_a_message() -> None:
+    most = Position(Version(EPOCH_MAX, SEQUENCE_MAX), 2**32 - 1)
+    named = {f"{number}:".ljust(512, "x"): most for number in range(BEAT_NAMES_MAX)}
+    beat = Beat(EPOCH_MAX, 2**63 - 1, 1e9, 5.0, most.version, EPOCH_MAX, 2**63 - 1, 2**128 - 1, named)
+    assert decode_beat(encode_beat(beat, SUBJECT, CODEC), SUBJECT, CODEC, 2.0**60) == beat
+
+
+def test_no_flipped_bit_of_a_beat_passes_and_none_that_came_elsewhere() -> None:
+    data = encode_beat(A_BEAT, SUBJECT, CODEC)
+    for place in range(len(data) * 8):
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        with pytest.raises(DecodeError, match="wrong checksum"):
+            decode_beat(bytes(flipped), SUBJECT, CODEC, WALL_S)
+    with pytest.raises(DecodeError, match="meant for somebody else"):
+        decode_beat(data, "synced.users.beat", CODEC, WALL_S)
+
+
+def test_a_beat_from_an_epoch_that_begins_more_than_a_day_ahead() -> None:
+    wall_s = 1_800_000_000.0
+    for ahead_s, passes in ((0, True), (86_400, True), (86_401, False)):
+        data = encode_beat(attrs.evolve(A_BEAT, epoch=int(wall_s + ahead_s) << EPOCH_BITS), SUBJECT, CODEC)
+        if passes:
+            assert decode_beat(data, SUBJECT, CODEC, wall_s).number == A_BEAT.number
+        else:
+            with pytest.raises(DecodeError, match="a day ahead"):
+                decode_beat(data, SUBJECT, CODEC, wall_s)
+
+
+def test_a_beat_that_contradicts_itself() -> None:
+    fields = msgpack.unpackb(unsealed(encode_beat(A_BEAT, SUBJECT, CODEC), SUBJECT.encode()))
+    *head, keys, positions, overflow = fields
+    for changed, problem in (
+        ([*head, keys, positions[:1], overflow], "one position for each key"),
+        ([*head, keys[:1], positions, overflow], "one position for each key"),
+        ([*head, ["t", "t"], positions, overflow], "one position for each key"),
+        ([*head, keys, positions, True], "too many"),
+        ([*head, ["t"], [[1, 2, None]], overflow], "without its checksum"),
+    ):
+        with pytest.raises(DecodeError, match=problem):
+            decode_beat(sealed(CODEC.encode_message(changed), SUBJECT.encode()), SUBJECT, CODEC, WALL_S)
+
+
+def test_a_beat_that_tells_no_digest_survives() -> None:
+    beat = attrs.evolve(A_BEAT, count=None, digest=None)
+    assert decode_beat(encode_beat(beat, SUBJECT, CODEC), SUBJECT, CODEC, WALL_S) == beat

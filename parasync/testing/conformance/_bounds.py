@@ -39,10 +39,10 @@ async def keys_that_look_like_syntax_of_the_bus_stay_apart(bench: Bench) -> None
 async def what_is_no_key_is_refused(bench: Bench) -> None:
     ignored, before = bench.note("ignored"), bench.reader.key_count()
     for key in _ILLEGAL:
-        _must_raise(bench, InvalidKeyError, "publish", partial(bench.writer.publish, key, envelope(1)))
-        _must_raise(bench, InvalidKeyError, "subscribe", partial(bench.reader.subscribe, key, ignored))
+        must_raise(bench, InvalidKeyError, "publish", partial(bench.writer.publish, key, envelope(1)))
+        must_raise(bench, InvalidKeyError, "subscribe", partial(bench.reader.subscribe, key, ignored))
     for topic in (*_ILLEGAL, KEY):
-        _must_raise(bench, InvalidKeyError, "subscribe_topic", partial(bench.reader.subscribe_topic, topic, ignored))
+        must_raise(bench, InvalidKeyError, "subscribe_topic", partial(bench.reader.subscribe_topic, topic, ignored))
     bench.expect(bench.reader.key_count(), before)
 
 
@@ -51,8 +51,8 @@ async def what_is_no_plain_function_is_refused(bench: Bench) -> None:
     async def handler(*_: Any) -> None: ...
 
     before = bench.reader.key_count()
-    _must_raise(bench, UsageError, "subscribe", lambda: bench.reader.subscribe(KEY, handler))  # type: ignore[arg-type]
-    _must_raise(bench, UsageError, "subscribe_topic", lambda: bench.reader.subscribe_topic(TOPIC, handler))  # type: ignore[arg-type]
+    must_raise(bench, UsageError, "subscribe", lambda: bench.reader.subscribe(KEY, handler))  # type: ignore[arg-type]
+    must_raise(bench, UsageError, "subscribe_topic", lambda: bench.reader.subscribe_topic(TOPIC, handler))  # type: ignore[arg-type]
     bench.expect(bench.reader.key_count(), before)
 
 
@@ -61,8 +61,8 @@ async def what_is_no_topic_is_not_asked_and_not_served(bench: Bench) -> None:
     async def responder(_: object) -> Any: ...
 
     for topic in (*_ILLEGAL, KEY):
-        _must_raise(bench, InvalidKeyError, "serve", partial(bench.server.serve, topic, responder))
-        _must_raise(bench, InvalidKeyError, "answer_probes", partial(bench.server.answer_probes, topic, _silent))
+        must_raise(bench, InvalidKeyError, "serve", partial(bench.server.serve, topic, responder))
+        must_raise(bench, InvalidKeyError, "answer_probes", partial(bench.server.answer_probes, topic, _silent))
         await bench.must_raise(InvalidKeyError, "ask", bench.asker.ask(topic, ListKeys(), bench.patience_s))
 
 
@@ -93,9 +93,9 @@ async def a_closed_transport_refuses_everything_and_delivers_nothing(bench: Benc
     bench.expect(isinstance(bus, LimitedTransport) and not bus.closed, False)
     await closed(bus)
     ignored = bench.note("ignored")
-    _must_raise(bench, ClosedError, "publish", lambda: bus.publish(KEY, envelope(1)))
-    _must_raise(bench, ClosedError, "subscribe", lambda: bus.subscribe(KEY, ignored))
-    _must_raise(bench, ClosedError, "subscribe_topic", lambda: bus.subscribe_topic(TOPIC, ignored))
+    must_raise(bench, ClosedError, "publish", lambda: bus.publish(KEY, envelope(1)))
+    must_raise(bench, ClosedError, "subscribe", lambda: bus.subscribe(KEY, ignored))
+    must_raise(bench, ClosedError, "subscribe_topic", lambda: bus.subscribe_topic(TOPIC, ignored))
     if bench.writer is not bus:
         await bench.say(KEY, 1)
         await bench.quiet()
@@ -111,9 +111,9 @@ async def a_closed_transport_neither_asks_nor_serves(bench: Bench) -> None:
     bus = bench.server
     stop, end_probes = bus.serve(TOPIC, responder), bus.answer_probes(TOPIC, _silent)
     await closed(bus)
-    _must_raise(bench, ClosedError, "serve", lambda: bus.serve(TOPIC, responder))
-    _must_raise(bench, ClosedError, "answer_probes", lambda: bus.answer_probes(TOPIC, _silent))
-    _must_raise(bench, ClosedError, "spawn", lambda: bus.spawn(asyncio.sleep(0), "too late"))
+    must_raise(bench, ClosedError, "serve", lambda: bus.serve(TOPIC, responder))
+    must_raise(bench, ClosedError, "answer_probes", lambda: bus.answer_probes(TOPIC, _silent))
+    must_raise(bench, ClosedError, "spawn", lambda: bus.spawn(asyncio.sleep(0), "too late"))
     await bench.must_raise(ClosedError, "ask", bus.ask(TOPIC, ListKeys(), bench.patience_s))
     await bench.must_raise(ClosedError, "probe", bus.probe(Probe(TOPIC, 1, False, "me"), bench.patience_s))
     stop()
@@ -172,7 +172,8 @@ def _silent(_: Probe) -> None:
     """Answers no probe."""
 
 
-def _must_raise(bench: Bench, error: type[Exception], what: str, call: Callable[[], object]) -> None:
+def must_raise(bench: Bench, error: type[Exception], what: str, call: Callable[[], object]) -> None:
+    """Demand that something called raises this error."""
     try:
         call()
     except error:

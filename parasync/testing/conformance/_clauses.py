@@ -53,6 +53,8 @@ TRANSPORT_CLAUSES: Final = _numbered(
     "A probe reaches everybody who answers probes of the topic; who has nothing to say, or raises, is left out of the "
     "replies.",
     "What was spawned, and asks that are under way, end with the transport at the latest.",
+    "A beat reaches all who subscribed to those of its topic, as it was made; what they do and where they end is as above.",
+    "A beat is made when it is sent: everything that was published before and is not named as waiting was sent before it.",
 )
 STORE_CLAUSES: Final = _numbered(
     "`claim` makes an epoch above the stored one the only one that may write; any other is a `FencedError` and changes "

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
-from parasync.testing.conformance import _asking, _bounds, _carrying
+from parasync.testing.conformance import _asking, _beating, _bounds, _carrying
 from parasync.testing.conformance._bench import Bench
 from parasync.testing.conformance._clauses import TRANSPORT_CLAUSES, Clause
 from parasync.testing.conformance._ends import Ends
@@ -50,7 +50,7 @@ async def check_transport(
             ends = _ends(made)
             yield Bench(ends, claims or ends.writer.capabilities, clause, check, patience_s)
 
-    checks = (*_carrying.check.found, *_bounds.check.found, *_asking.check.found)
+    checks = (*_carrying.check.found, *_bounds.check.found, *_asking.check.found, *_beating.check.found)
     return await run_checks(checks, TRANSPORT_CLAUSES, clauses, opened, _CHECKS_TAKE_MAX * patience_s)
 
 

@@ -35,6 +35,7 @@ def drawn_topology(seed: int) -> Topology:
         conflates=not monolith and chance.random() < 0.3,
         gap="apply" if chance.random() < 0.15 else "refetch",
         actions=_one_of(chance, (5, 15, 30, 60)),
+        beats=chance.random() < 0.75,
     )
 
 

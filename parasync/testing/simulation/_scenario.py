@@ -22,7 +22,9 @@ Service: TypeAlias = Callable[[SyncTransport], Coroutine[Any, Any, None]]
 
 PACE: Final = Pace(reconcile_interval_s=4.0, ask_timeout_s=1.0, backoff_base_s=0.1, backoff_max_s=1.0)
 """How often replicas ask, unless told otherwise: quicker than by default, so that little time shows much."""
-TERMS: Final = Terms(probe_interval_s=1.0, probe_timeout_s=0.2, takeover_after_s=3.0)
+TERMS: Final = Terms(
+    probe_interval_s=1.0, probe_timeout_s=0.2, takeover_after_s=3.0, beat_interval_s=1.0, beat_min_interval_s=0.2
+)
 """The times of authorities, unless told otherwise."""
 
 
@@ -77,6 +79,8 @@ class Topology:
         keys: how many objects there are, at least 1.
         monolith: all in one process, on a bus that loses nothing; faults of the network do not apply then.
         conflates: an authority sends only the newest version where it writes one object several times at once.
+        beats: authorities beat, so that replicas notice what was lost; without, they ask now and then. Not in a monolith,
+            which loses nothing.
         gap: what replicas do about a gap, see `synced`.
         topic: what is read.
         writes: the topic as those who write declare it; None for the same.
@@ -102,6 +106,7 @@ class Topology:
     keys: int = attrs.field(default=2, validator=_positive)
     monolith: bool = False
     conflates: bool = False
+    beats: bool = True
     gap: GapPolicy = "refetch"
     topic: Topic[Any] = BOXES
     writes: Topic[Any] | None = ANY_BOXES

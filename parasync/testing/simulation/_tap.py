@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
 
 from parasync.codec import Codec
 from parasync.errors import ParasyncError, TransportError
-from parasync.protocol import Answer, Ask, Envelope, Kind, Probe, ProbeReply, Request, Response
+from parasync.protocol import Answer, Ask, Beat, Envelope, Kind, Probe, ProbeReply, Request, Response
 from parasync.testing.simulation._journal import Journal
 from parasync.transports import (
     AskTransport,
+    BeatHandler,
+    BeatMaker,
+    BeatTransport,
     Capabilities,
     Handler,
     Interrupted,
@@ -28,8 +31,8 @@ CONFLATES_S: Final = 0.02
 """How long an envelope waits for a newer one of its object, where the topology says so."""
 
 
-class Bus(SyncTransport, AskTransport, Protocol):
-    """A transport that can ask."""
+class Bus(SyncTransport, AskTransport, BeatTransport, Protocol):
+    """A transport that can ask and carry beats."""
 
 
 class Onlooker(Protocol):
@@ -58,10 +61,12 @@ class Tap:
         onlooker: is told of envelopes.
         conflates: publish a little later, and of several versions of one object the last only.
         encodes: publish bytes, as is done between processes.
+        beats: whether this transport carries beats.
     """
 
     def __init__(
-        self, who: str, inner: Bus, journal: Journal, onlooker: Onlooker, *, conflates: bool = False, encodes: bool = False
+        self, who: str, inner: Bus, journal: Journal, onlooker: Onlooker, *, conflates: bool = False, encodes: bool = False,
+        beats: bool = True,
     ) -> None:
         self.who = who
         self.inner = inner
@@ -70,14 +75,15 @@ class Tap:
         self.asked_s: list[float] = []
         self._journal = journal
         self._onlooker = onlooker
+        self._capabilities = attrs.evolve(inner.capabilities, beats=inner.capabilities.beats and beats)
         self._conflates = conflates
         self._encodes = encodes
         self._waiting: dict[str, Envelope[Any]] = {}
 
     @property
     def capabilities(self) -> Capabilities:
-        """Those of the transport below."""
-        return self.inner.capabilities
+        """Those of the transport below, with beats or without."""
+        return self._capabilities
 
     @property
     def codec(self) -> Codec:
@@ -142,6 +148,24 @@ class Tap:
     def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
         """See `SyncTransport`."""
         return self.inner.subscribe_topic(topic, handler, interrupted)
+
+    def publish_beat(self, topic: str, make: BeatMaker) -> None:
+        """See `BeatTransport`."""
+
+        def made(waiting: Collection[str]) -> Beat | None:
+            if self.dead:
+                return None
+            beat = make({*waiting, *self._waiting})
+            if beat is not None:
+                self._journal.reached["a beat that names what was sent" if beat.named else "a beat"] += 1
+            return beat
+
+        if not self.dead:
+            self.inner.publish_beat(topic, made)
+
+    def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
+        """See `BeatTransport`."""
+        return self.inner.subscribe_beats(topic, handler)
 
     def key_count(self) -> int:
         """See `SyncTransport`."""

@@ -79,7 +79,9 @@ class World:
             self._buses.append(bus)
             if self._calm:
                 bus.heal()
-        return Tap(who, bus, self.journal, self.judge, conflates=self._topology.conflates, encodes=not self._topology.monolith)
+        topology = self._topology
+        encodes = not topology.monolith
+        return Tap(who, bus, self.journal, self.judge, conflates=topology.conflates, encodes=encodes, beats=topology.beats)
 
     async def begin(self) -> None:
         """Everybody comes."""

@@ -1,0 +1,75 @@
+"""The digest of a set of objects: equal for equal sets, in whatever order they came to be, and kept up to date in O(1).
+
+Both ends of a bus compute it, so its bytes are part of the wire format. The *element* of an object is the BLAKE2b hash, 16
+bytes long and read as one number, of these bytes; the most significant byte of every number comes first:
+
+    epoch       8 bytes
+    sequence    8 bytes
+    checksum    4 bytes, that of the version; 0 for a tombstone, which counts like any other object
+    key         in UTF-8
+
+The digest is the sum of the elements modulo 2**128. The *bucket* of an object is the lowest byte of the CRC-32 of its key, and
+the digest of a bucket is the sum of the elements in it: where two digests differ, the buckets that differ tell where to look.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from struct import Struct
+from typing import Final
+from zlib import crc32
+
+from parasync.protocol._messages import Position
+
+DIGEST_BYTES: Final = 16
+"""The size of a digest."""
+BUCKETS: Final = 256
+"""How many buckets the objects of a topic are spread over."""
+
+_MODULUS: Final = 1 << (8 * DIGEST_BYTES)
+_HEAD: Final = Struct(">QQI")
+# A content that was never encoded has no checksum, and no other process to compare digests with.
+_NO_CHECKSUM: Final = 2**32 - 1
+
+
+class Digest:
+    """The digest of a set that changes, with that of each bucket. Whoever changes the set says what was there before."""
+
+    __slots__ = ("buckets", "count", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        """How many objects there are, tombstones included."""
+        self.total = 0
+        """The digest of them all, 0 for none."""
+        self.buckets = [0] * BUCKETS
+        """The digest of each bucket."""
+
+    def replace(self, key: str, old: Position | None, new: Position | None) -> None:
+        """An object has moved from one position to another; None stands for not being there."""
+        data = key.encode()
+        change = (0 if new is None else _element(data, new)) - (0 if old is None else _element(data, old))
+        bucket = crc32(data) % BUCKETS
+        self.count += (new is not None) - (old is not None)
+        self.total = (self.total + change) % _MODULUS
+        self.buckets[bucket] = (self.buckets[bucket] + change) % _MODULUS
+
+    def add(self, key: str, position: Position) -> None:
+        """An object has come."""
+        self.replace(key, None, position)
+
+    def remove(self, key: str, position: Position) -> None:
+        """An object that was at a position is gone without a tombstone."""
+        self.replace(key, position, None)
+
+    def copy(self) -> Digest:
+        """The same digest, to be changed apart."""
+        copied = Digest()
+        copied.count, copied.total, copied.buckets = self.count, self.total, list(self.buckets)
+        return copied
+
+
+def _element(key: bytes, position: Position) -> int:
+    (epoch, sequence), checksum = position
+    head = _HEAD.pack(epoch, sequence, _NO_CHECKSUM if checksum is None else checksum)
+    return int.from_bytes(blake2b(head + key, digest_size=DIGEST_BYTES, usedforsecurity=False).digest(), "big")

@@ -1,0 +1,156 @@
+"""The heart of an authority: it beats over a transport that may lose, so that replicas notice what was lost.
+
+A beat proves as of a moment up to which all that the store held had been sent. So it speaks for no later moment than that at
+which the store was asked whether this authority still holds the topic; nor than the beginning of the oldest write of which
+nobody knows yet whether it was stored; nor than that of the oldest one that still waits to be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from parasync.protocol import BEAT_NAMES_MAX, Beat, Envelope, Position, Pulse
+from parasync.runtime._guard import GuardedStore, ends_this_task, named
+from parasync.runtime._office import Office, Terms
+from parasync.stores import TopicState
+from parasync.transports._protocol import AskTransport, SyncTransport, beats_over
+
+logger: Final = logging.getLogger("parasync")
+
+
+class Heart:
+    """Beats in the name of one authority while it serves; not at all over a transport that loses nothing.
+
+    Args:
+        topic: the name of the topic.
+        transport: where to beat.
+        store: where the objects are.
+        terms: times.
+        office: knows whether this authority serves.
+        loading: whether its first objects are still being put.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        transport: SyncTransport,
+        store: GuardedStore,
+        terms: Terms,
+        office: Office,
+        loading: Callable[[], bool],
+    ) -> None:
+        asks = isinstance(transport, AskTransport) and transport.capabilities.ask
+        self._bus = beats_over(transport) if asks else None
+        self._transport = transport
+        self._topic = topic
+        self._store = store
+        self._terms = terms
+        self._office = office
+        self._loading = loading
+        self.published: dict[str, Envelope[Any]] | None = None if self._bus is None else {}
+        """For each key, what was published last since the last beat; whoever publishes notes it here, and calls `quicken` for
+        the first. None where nobody beats."""
+        self._late: dict[str, tuple[Position, float]] = {}
+        self._writing: dict[object, float] = {}
+        self._tried_s = self._made_s = -math.inf
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        office.began = self.begin
+
+    def open(self) -> None:
+        """Beat from now on."""
+        if self._bus is not None and isinstance(self._transport, AskTransport):
+            self._task = self._transport.spawn(self._run(), f"parasync-heart {self._topic}")
+
+    async def close(self) -> None:
+        """Beat no more; may be called again."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def begin(self) -> None:
+        """There is something to say at once: a new life, or all was loaded."""
+        self._tried_s = -math.inf
+        self._made_s = self._terms.clock()
+        self._news.set()
+
+    def quicken(self) -> None:
+        """Something is published for the first time since the last beat."""
+        self._news.set()
+
+    def write_begins(self) -> object:
+        """A write begins that may be stored without anybody knowing for a while; returns what to end it with."""
+        write = object()
+        if self._bus is not None:
+            self._writing[write] = self._terms.clock()
+        return write
+
+    def write_ends(self, write: object) -> None:
+        """It was published, or not stored. May be called again."""
+        self._writing.pop(write, None)
+
+    async def _run(self) -> None:
+        terms = self._terms
+        while True:
+            self._news.clear()
+            interval_s = terms.beat_min_interval_s if self.published or self._late else terms.beat_interval_s
+            pause_s = self._tried_s + interval_s - terms.clock()
+            if pause_s > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._news.wait()
+                continue
+            self._tried_s = terms.clock()
+            try:
+                await self._beat()
+            except BaseException as error:
+                # Stores and transports are written by others, and this task must live.
+                if ends_this_task(error):
+                    raise
+                logger.warning("the authority of %r could not beat: %s", self._topic, named(error))
+
+    async def _beat(self) -> None:
+        office, bus = self._office, self._bus
+        pulse = office.pulse
+        if pulse is not None:
+            self._shrink(pulse)
+        if bus is None or pulse is None or not office.serving or self._loading():
+            return
+        asked_s = self._terms.clock()
+        state = await self._store.state(self._topic)
+        office.check_epoch(state)
+        if state.epoch != pulse.epoch:
+            return
+        bus.publish_beat(self._topic, lambda waiting: self._made(pulse, state, asked_s, waiting))
+
+    def _made(self, pulse: Pulse, state: TopicState, asked_s: float, waiting: Collection[str]) -> Beat | None:
+        """It is the turn of the beat: what was published and does not wait was sent."""
+        if self._office.pulse is not pulse or not self._office.serving or self.published is None:
+            return None
+        late, self._late = self._late, {}
+        # What was published since the last beat was written after it, or is known to have been under way.
+        for key, envelope in self.published.items():
+            _, since_s = late.get(key, (None, self._made_s))
+            late[key] = (Position.of(envelope), since_s)
+        self.published.clear()
+        settled_s = min(asked_s, next(iter(self._writing.values()), math.inf))
+        for key, (position, since_s) in late.items():
+            if key in waiting:
+                self._late[key] = (position, since_s)
+                settled_s = min(settled_s, since_s)
+            else:
+                pulse.sent(key, position)
+        self._made_s = self._terms.clock()
+        return pulse.beat(self._made_s, settled_s=settled_s, floor=state.floor, history_epoch=state.history_epoch)
+
+    def _shrink(self, pulse: Pulse) -> None:
+        """What no beat can name is not kept. Such a beat proves nothing, and whoever asks after it is told what it left out."""
+        if self.published is not None and len(self.published) + len(self._late) > BEAT_NAMES_MAX:
+            self.published.clear()
+            self._late.clear()
+            pulse.flooded()
