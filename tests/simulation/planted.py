@@ -227,9 +227,8 @@ PLANTED: Final = (
         "asked_s",
     ),
     Mutant(Heart, "_made", "what waits to be sent is no beat's to speak for", "settled_s = min(settled_s, since_s)", "pass"),
-    Mutant(Pen, "_send", "what is published is named", "self._note(fresh, draft.key, envelope)", "pass"),
+    Mutant(Pen, "_send", "what is published is named", "fresh[draft.key] = envelope", "pass"),
     Mutant(Desk, "_answer", "an answer tells the uptime", "found.uptime_s", "0.0"),
-    Mutant(Group, "look_again", "what a beat named is waited for only so long", "member.time_passed(now_s)", "pass"),
     Mutant(
         Recovery, "_reconcile", "what was refused is tried again though beats prove",
         " and member.refused is None",

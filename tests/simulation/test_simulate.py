@@ -15,9 +15,10 @@ import pytest
 
 from parasync import Pace, SyncTransport, synced
 from parasync.errors import BrokenPromiseError, UsageError
-from parasync.protocol import Replica
+from parasync.protocol._standing import Standing
 from parasync.testing import Course, FaultPlan, Faults, ProcessFaults, StoreFaults, Topology, simulate
 from parasync.testing.simulation._course import Event
+from parasync.testing.simulation._plan import drawn_topology
 from parasync.testing.simulation._scenario import BOXES, Box
 from parasync.testing.simulation._simulate import course_of
 from tests.protocol.mutants import Mutant
@@ -179,9 +180,11 @@ def test_a_program_that_hangs_is_a_broken_promise() -> None:
 )
 def test_a_planted_bug_is_told_by_its_shortest_schedule(rule: str, promise: str, items_max: int) -> None:
     with planted(bug(rule)):
-        for seed in range(50):
+        for seed in range(200):
             try:
-                simulate(seed=seed)
+                # Without beats, which would find most of them too, in other schedules; but this one nothing else brings out.
+                beats = rule == "an old proof is no proof"
+                simulate(attrs.evolve(drawn_topology(seed), beats=beats), seed=seed)
             except BrokenPromiseError as error:
                 course: Course = error.course
                 text = str(error)
@@ -244,7 +247,7 @@ def test_events_and_boxes_are_shown_as_they_are() -> None:
 
 
 def test_a_replica_is_not_patched_after_a_bug_was_planted() -> None:
-    before = vars(Replica)["_is_gap"]
+    before = vars(Standing)["_is_gap"]
     with planted(bug("the gap check is exact")):
-        assert vars(Replica)["_is_gap"] is not before
-    assert vars(Replica)["_is_gap"] is before
+        assert vars(Standing)["_is_gap"] is not before
+    assert vars(Standing)["_is_gap"] is before
