@@ -154,7 +154,6 @@ class Pen:
         publish_stored(self._transport, draft.key, envelope)
 
 
-
 def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) -> None:
     """Publish what is stored and therefore true; replicas that it does not reach learn of it when they ask."""
     try:

@@ -46,8 +46,9 @@ class Recorder:
         self.path: Final = Path(path)
         try:
             self.writer: Final = Writer(self.path, bytes_max, values=values)
-        except OSError as error:
-            raise UsageError(f"{self.path} cannot be written ({error.strerror}), expected a file for a recording") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", error)
+            raise UsageError(f"{self.path} cannot be written ({reason}), expected a file for a recording") from None
 
     @property
     def problem(self) -> str:

@@ -41,6 +41,10 @@ def take_again(replica: Replica[Any], kind: str, facts: Record, *, anew: bool) -
     """
     if kind in ("live", "seed"):
         envelope, reading, told = _read(replica, facts[0], facts[1], anew)
+        if kind == "seed" and not isinstance(reading, Shown | None):
+            if anew and isinstance(reading, Unreadable):
+                return {"outcome": envelope, "told": told}, False
+            raise TypeError  # what no gate let pass is no seed
         changed = replica.seed_received(envelope, reading) if kind == "seed" else replica.live_received(envelope, reading)
         return {"outcome": envelope, "told": told}, bool(changed)
     if kind == "answer":

@@ -26,6 +26,7 @@ def test_what_is_read_again_is_what_was_recorded(tmp_path: Path) -> None:
     ("path", "options", "expected"),
     [
         ("nowhere/a.rec", {}, "No such file or directory"),
+        ("a\0.rec", {}, "cannot be written"),
         ("a.rec", {"bytes_max": 100}, "got bytes_max=100, expected an int of at least 65536"),
         ("a.rec", {"bytes_max": 1e9}, "got bytes_max=1000000000.0"),
         (5, {}, "got a int as path"),

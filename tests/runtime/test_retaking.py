@@ -6,9 +6,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from parasync import Envelope, InProcessTransport, Recorder, Topic, synced
-from parasync.errors import ParasyncError
+from parasync.errors import ParasyncError, RecordingError
 from parasync.protocol import ABSENT_OBJECT, SAME, UNANSWERED, Outcome
+from parasync.runtime._records import MAGIC, framed, read_file
 from parasync.runtime._replay import Replay
 from parasync.testing import FaultyTransport
 from parasync.testing.machines import LossyBus
@@ -33,6 +36,28 @@ def test_a_gate_can_read_again(tmp_path: Path) -> None:
     assert [step.change.version.sequence for step in anew if step.change is not None] == [2, 4, 5]
     assert [step.kind for step in anew if not step.differs] == ["begin", "noticed"]
     assert anew[-1].state["parse_errors"] == 2
+
+
+def test_a_seed_that_the_gate_refuses_now_is_not_shown(tmp_path: Path) -> None:
+    path, bus = tmp_path / "a.rec", InProcessTransport()
+    with Recorder(path) as recorder, synced(A, bus, seed=envelope(1), recorder=recorder):
+        bus.publish(KEY, envelope(2))
+    reader: Any = Topic("note", int).reader(bus.codec)
+    anew = list(Replay(path, lambda *_: reader))
+    assert [(step.kind, step.told) for step in anew if step.told] == [("seed", "parse"), ("live", "parse")]
+    assert {step.held for step in anew} == {None}
+
+
+@pytest.mark.parametrize("said", ["unread", "other", ["parse", "no"]])
+def test_what_no_gate_let_pass_is_no_seed(tmp_path: Path, said: object) -> None:
+    path, bus = tmp_path / "a.rec", InProcessTransport()
+    with Recorder(path) as recorder, synced(A, bus, seed=envelope(1), recorder=recorder):
+        pass
+    records = [record for _, record in read_file(path)]
+    next(record for record in records if record[4] == "seed")[5][1] = said
+    path.write_bytes(MAGIC + b"".join(map(framed, records)))
+    with pytest.raises(RecordingError, match="cannot be replayed"):
+        replayed(path)
 
 
 def test_where_values_were_not_recorded_the_gate_of_then_is_believed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from parasync.protocol import Held, Pulse, Replica, _currency
 from parasync.protocol._currency import Currency
 from parasync.protocol._standing import Standing
 from parasync.runtime import _desk, _group, _judging, _readable, _sources
+from parasync.runtime._authority import authority
 from parasync.runtime._desk import Desk
 from parasync.runtime._group import Group
 from parasync.runtime._heart import Heart
@@ -171,6 +172,10 @@ PLANTED: Final = (
     ),
     Mutant(synced, "fresh", "a demand waits for its proof", "self._member.needs_closed >= number", "True"),
     Mutant(synced, "_at", "a demanded version is waited for", "held.version >= version", "True"),
+    Mutant(synced, "fresh", "who waits for a proof gets it", "self._member.needs_closed >= number", "False"),
+    Mutant(synced, "ready", "who waits for a value gets it", "self._showing,", "lambda: None,"),
+    Mutant(synced, "when_idle", "who waits for rest gets it", "not self._member.need_open and", "False and"),
+    Mutant(authority, "update", "an update loses nobody's write", "expected=current.version, ", ""),
     Mutant(
         Office, "_look", "who is fenced takes over when all are silent",
         "elif self._lossless or now_s - self._silent_since_s >= self._terms.takeover_after_s:",
@@ -194,6 +199,7 @@ PLANTED: Final = (
         "False",
     ),
     Mutant(MemoryStore, "_remembered", "a retry is recognised", "return done.version", "return None"),
+    Mutant(MemoryStore, "_remembered", "another value is no retry", "done.checksum != draft.checksum", "False"),
     Mutant(_msgpack, "read_frame", "a frame is checked", "crc32(frame[:-4], _key_seed(key)) != crc", "False"),
     Mutant(Topic, "_upcast", "another major is refused", "if upcast is None:", "if major > 99:"),
     Mutant(

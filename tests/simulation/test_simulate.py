@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from parasync import Pace, SyncTransport, synced
+from parasync import Pace, SyncTransport, Topic, authority, synced
 from parasync.errors import BrokenPromiseError, UsageError
 from parasync.protocol._standing import Standing
 from parasync.testing import Course, FaultPlan, Faults, ProcessFaults, StoreFaults, Topology, simulate
@@ -147,6 +147,33 @@ def test_a_service_that_only_waits_is_ended() -> None:
     assert ended == [True]
 
 
+VIEWS: Final = Topic("view", int)
+
+
+async def _makes_views(bus: SyncTransport) -> None:
+    """Reads one topic and owns another; its replicas do not share their asks."""
+    async with (
+        authority(VIEWS, bus) as views,
+        synced(VIEWS["0"], bus, pace=Pace(ask_timeout_s=1.0)) as view,
+        synced(BOXES["0"], bus, pace=Pace(ask_timeout_s=1.0)) as box,
+        synced(BOXES["0"], bus, pace=Pace(ask_timeout_s=0.9)) as other,
+    ):
+        async for change in box.changes():
+            if not change.deleted:
+                await views.put("0", change.new.number)
+                await asyncio.gather(box.when_idle(), other.when_idle(), view.when_idle())
+
+
+@pytest.mark.parametrize("monolith", [False, True])
+def test_a_service_may_own_a_topic_and_ask_as_it_likes(monolith: bool) -> None:
+    plan = FaultPlan(network=Faults(drop=0.2, delay=0.2))
+    topology = attrs.evolve(SMALL, actions=30, monolith=monolith, services=(_makes_views,))
+    for seed in range(5):
+        course = course_of(topology, plan, seed)
+        assert course.violations == ()
+    assert any("publishes view:0" in step.text for step in course.steps)
+
+
 def test_what_is_left_behind_is_a_broken_promise() -> None:
     kept: list[Any] = []
 
@@ -227,6 +254,11 @@ def test_what_is_no_topology_no_plan_and_no_seed_is_refused(arguments: tuple[Any
         lambda: Topology(readers=-1),
         lambda: Topology(safety_s=float("nan")),
         lambda: Topology(keys=True),
+        lambda: Topology(keys=1.5),  # type: ignore[arg-type]
+        lambda: Topology(authorities=1.5),  # type: ignore[arg-type]
+        lambda: Topology(disks="mine"),  # type: ignore[arg-type]
+        lambda: Topology(gap="ignore"),  # type: ignore[arg-type]
+        lambda: Topology(topic=VIEWS),
         lambda: ProcessFaults(kills=-1),
         lambda: ProcessFaults(kills=True),
         lambda: FaultPlan(store=StoreFaults(lose=0.1)),

@@ -22,6 +22,9 @@ from parasync.topic import Topic
 RESTART_S: Final = 0.3
 """How long whoever supervises an authority waits until it tries again what failed at its start."""
 
+OTHER_NUMBER: Final = 3_000_000
+"""The number of a value that is refused, since its idempotency key belongs to another one."""
+
 
 class Patron:
     """A process with an authority, across its lives.
@@ -172,7 +175,14 @@ class Patron:
             if number == 0:
                 version = await owner.delete(ident)
             elif how == "update":
-                version = await owner.update(ident, lambda _: make(number), meta=meta)
+                seen: list[Any] = []
+
+                def change(old: Any) -> Any:
+                    seen.append(old)
+                    return make(number)
+
+                version = await owner.update(ident, change, meta=meta)
+                self._updated(key, version, seen[-1])
             elif how == "expected":
                 before = (await owner.get(ident)).version
                 assert before is not None  # noqa: S101
@@ -187,12 +197,23 @@ class Patron:
 
         self.call(key, write)
 
+    def _updated(self, key: str, version: Version, seen: Any) -> None:
+        """What was changed must be what stood there: nobody's write is lost."""
+        before = self.disk.predecessor(key, version)
+        content = self._journal.written[key].get(before)
+        makes = (self._topology.value, self._topology.unreadable or self._topology.value)
+        if content is None or seen not in [make(content.number) for make in makes]:
+            self._journal.broken("P9", self.name, f"updated {key} to {version} from {seen!r}; at {before} was {content}")
+
     async def _retried(self, owner: authority[Any], ident: str, value: Any, meta: dict[str, str]) -> Version:
         first: Version | None = None
         with contextlib.suppress(StoreError):
             first = await owner.put(ident, value, idempotency_key=meta[NUMBER], meta=meta)
         second = await owner.put(ident, value, idempotency_key=meta[NUMBER], meta=meta)
         self._journal.reached["a write was retried"] += 1
+        with contextlib.suppress(ParasyncError):
+            third = await owner.put(ident, self._topology.value(OTHER_NUMBER), idempotency_key=meta[NUMBER], meta=meta)
+            self._journal.broken("P9", self.name, f"made {second}, and {third} of another value with the same idempotency key")
         if first is not None and first != second:
             self._journal.broken("P9", self.name, f"made {first}, and {second} when the same write was tried again")
         return second

@@ -7,14 +7,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from parasync.errors import ParasyncError
-from parasync.protocol import Envelope, Version
+from parasync.protocol import Envelope, Status, Version
 from parasync.runtime._synced import synced
 from parasync.runtime._views import Change
 from parasync.testing.simulation._journal import Journal
 from parasync.testing.simulation._judge import Judge
 from parasync.testing.simulation._scenario import Topology
 from parasync.testing.simulation._tap import Tap
-from parasync.testing.simulation._watched import Watched
+from parasync.testing.simulation._watched import Watched, place_of
 
 FOLLOWER_RESTS_S: Final = 2.0
 """How long one who follows the changes of a replica rests after each while faults strike, so that some become one."""
@@ -39,7 +39,7 @@ class Reader:
         self._judge = judge
         self._journal = journal
         self._opened = 0
-        self._waits: dict[asyncio.Task[None], None] = {}
+        self._waits: dict[asyncio.Task[None], tuple[Watched, str, Version | None]] = {}
         self._follower: asyncio.Task[None] | None = None
 
     def join(self, key: str, seed: Envelope[Any] | None = None) -> None:
@@ -91,7 +91,7 @@ class Reader:
         if self.replicas:
             watched = self.replicas[index % len(self.replicas)]
             task = asyncio.create_task(self._demanded(watched, how, version), name=f"{watched.name} waits")
-            self._waits[task] = None
+            self._waits[task] = watched, how, version
             task.add_done_callback(lambda _: self._waits.pop(task, None))
             if patience_s is not None:
                 asyncio.get_running_loop().call_later(patience_s, self._cancel, task)
@@ -121,6 +121,14 @@ class Reader:
             self._judge.proven(watched, since_s)
         if how == "at_least" and version is not None and (replica.version is None or replica.version < version):
             self._journal.broken("P6", watched.name, f"returned from at_least({version}) at {replica.version}")
+
+    def at_rest(self) -> None:
+        """Nobody waits any more, unless for a value that is not there or for a version that was lost unseen."""
+        for watched, how, version in self._waits.values():
+            snapshot = watched.replica.snapshot()
+            shown = snapshot.version if snapshot.status is Status.OK and not snapshot.deleted else None
+            if shown is not None and (how != "at_least" or version is None or version <= shown):
+                self._journal.broken("P5", watched.name, f"stands at {place_of(shown)}, and lets somebody wait for {how}")
 
     async def aclose(self) -> None:
         """Close everything."""

@@ -67,6 +67,19 @@ def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
         raise UsageError(f"got {attribute.name}={value!r}, expected an int, 0 or more")
 
 
+def _one_or_more(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"got {attribute.name}={value!r}, expected an int, 1 or more")
+
+
+def _one_of(*names: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value not in names:
+            raise UsageError(f"got {attribute.name}={value!r}, expected {' or '.join(map(repr, names))}")
+
+    return check
+
+
 @attrs.frozen(kw_only=True)
 class Topology:
     """Who takes part, and what they are about.
@@ -96,18 +109,18 @@ class Topology:
         safety_s: how long faults strike, in seconds of virtual time.
 
     Raises:
-        UsageError: a count or a time makes no sense.
+        UsageError: a count or a time makes no sense, or `writes` is another topic.
     """
 
-    authorities: int = attrs.field(default=1, validator=_positive)
-    disks: Literal["shared", "own"] = attrs.field(default="shared")
+    authorities: int = attrs.field(default=1, validator=_one_or_more)
+    disks: Literal["shared", "own"] = attrs.field(default="shared", validator=_one_of("shared", "own"))
     readers: int = attrs.field(default=2, validator=_count)
     replicas: int = attrs.field(default=2, validator=_count)
-    keys: int = attrs.field(default=2, validator=_positive)
+    keys: int = attrs.field(default=2, validator=_one_or_more)
     monolith: bool = False
     conflates: bool = False
     beats: bool = True
-    gap: GapPolicy = "refetch"
+    gap: GapPolicy = attrs.field(default="refetch", validator=_one_of("refetch", "apply"))
     topic: Topic[Any] = BOXES
     writes: Topic[Any] | None = ANY_BOXES
     value: Callable[[int], Any] = Box
@@ -119,6 +132,11 @@ class Topology:
     terms: Terms = TERMS
     actions: int = attrs.field(default=30, validator=_count)
     safety_s: float = attrs.field(default=20.0, validator=_positive)
+
+    def __attrs_post_init__(self) -> None:
+        if self.writes is not None and self.writes.name != self.topic.name:
+            said = f"got writes of the topic {self.writes.name!r}, expected {self.topic.name!r}, which is read"
+            raise UsageError(f"{said}: pass writes=None, and unreadable=None where `value` is of a type of yours")
 
 
 @attrs.frozen(kw_only=True)

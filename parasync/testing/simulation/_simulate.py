@@ -125,12 +125,12 @@ class _Simulation:
         truth = world.truth()
         if truth is None:
             return
-        world.judge.at_rest(truth)
+        world.at_rest(truth)
         if not self.journal.violations:
             world.write_all(LAST_NUMBER)
             await asyncio.sleep(asks_within_s(self._topology))
             world.all_written(truth, LAST_NUMBER)
-            world.judge.at_rest(truth)
+            world.at_rest(truth)
 
     async def _until(self, at_s: float) -> None:
         if (delay_s := at_s - self.clock()) > 0:

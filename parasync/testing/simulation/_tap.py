@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -62,22 +63,24 @@ class Tap:
         conflates: publish a little later, and of several versions of one object the last only.
         encodes: publish bytes, as is done between processes.
         beats: whether this transport carries beats.
+        shares: it has only replicas that share their asks, so that it asks once at a time about one topic.
     """
 
     def __init__(
         self, who: str, inner: Bus, journal: Journal, onlooker: Onlooker, *, conflates: bool = False, encodes: bool = False,
-        beats: bool = True,
-    ) -> None:
+        beats: bool = True, shares: bool = False,
+    ) -> None:  # fmt: skip
         self.who = who
         self.inner = inner
         self.dead = False
-        self.asking = 0
+        self.asking: Counter[str] = Counter()
         self.asked_s: list[float] = []
         self._journal = journal
         self._onlooker = onlooker
         self._capabilities = attrs.evolve(inner.capabilities, beats=inner.capabilities.beats and beats)
         self._conflates = conflates
         self._encodes = encodes
+        self._shares = shares
         self._waiting: dict[str, Envelope[Any]] = {}
 
     @property
@@ -194,9 +197,10 @@ class Tap:
         """See `AskTransport`."""
         self._alive()
         self.asked_s.append(self._journal.now_s())
-        self.asking += 1
-        if self.asking > 1:
-            self._journal.broken("P8", self.who, f"{self.asking} asks are under way at once, expected one a topic and process")
+        self.asking[topic] += 1
+        if self.asking[topic] > 1 and self._shares:
+            said = f"{self.asking[topic]} asks are under way at once, expected one a topic and process"
+            self._journal.broken("P8", self.who, said)
         asked = ", ".join(map(_at, request.keys, request.positions)) if isinstance(request, Ask) else type(request).__name__
         self._journal.note(self.who, f"asks for {asked}")
         try:
@@ -209,7 +213,7 @@ class Tap:
             self._journal.reached["an ask was cancelled"] += 1
             raise
         finally:
-            self.asking -= 1
+            self.asking[topic] -= 1
         if isinstance(response, Answer) and isinstance(request, Ask):
             told = ", ".join(map(_told, request.keys, response.outcomes))
             self._onlooker.answers(self.who, request.keys, response.epoch)

@@ -69,7 +69,7 @@ class World:
 
         return Disk(name, self._topology.store, faults, self.journal, readable)
 
-    def _connect(self, who: str) -> Tap:
+    def _connect(self, who: str, *, shares: bool = False) -> Tap:
         """A connection of its own for one party."""
         bus = self._wire
         if not self._topology.monolith:
@@ -81,7 +81,10 @@ class World:
                 bus.heal()
         topology = self._topology
         encodes = not topology.monolith
-        return Tap(who, bus, self.journal, self.judge, conflates=topology.conflates, encodes=encodes, beats=topology.beats)
+        return Tap(
+            who, bus, self.journal, self.judge,
+            conflates=topology.conflates, encodes=encodes, beats=topology.beats, shares=shares,
+        )  # fmt: skip
 
     async def begin(self) -> None:
         """Everybody comes."""
@@ -91,7 +94,8 @@ class World:
             patron.start()
         topology = self._topology
         for number in range(topology.readers):
-            reader = Reader(f"reader {number + 1}", topology, self._connect(f"reader {number + 1}"), self.judge, self.journal)
+            name = f"reader {number + 1}"
+            reader = Reader(name, topology, self._connect(name, shares=True), self.judge, self.journal)
             self.readers.append(reader)
             for index in range(topology.replicas):
                 reader.join(self.keys[index % len(self.keys)])
@@ -136,6 +140,12 @@ class World:
             if stored < (version.epoch, version.sequence) and not patron.disk.lost:
                 self.journal.broken("P9", patron.name, f"acknowledged {key} {version}; stored is {stored}")
         return patron.disk
+
+    def at_rest(self, truth: Disk) -> None:
+        """Everybody shows the newest version and says so, and who waited for something has got it."""
+        self.judge.at_rest(truth)
+        for reader in self.readers:
+            reader.at_rest()
 
     def write_all(self, number: int) -> int:
         """Each object is written once more by the one that serves; returns the last number."""
