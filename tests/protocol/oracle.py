@@ -41,6 +41,25 @@ class Question(NamedTuple):
     stood: Word | None
 
 
+class Stroke(NamedTuple):
+    """A beat of the authority."""
+
+    life: int
+    number: int
+    uptime_s: float
+    interval_s: float
+    named: Word | None
+    crowded: bool
+
+
+class Footing(NamedTuple):
+    """The last proof: the life and the beat up to which all is known, and when that life began on this clock."""
+
+    life: int
+    number: int
+    began_s: float
+
+
 @attrs.define
 class Oracle:
     """A replica, by the book."""
@@ -63,6 +82,12 @@ class Oracle:
     was_settled: bool = False
     unsure: bool = False
     doubts_ever: int = 0
+    stale_by_beats: bool = False
+    footing: Footing | None = None
+    hearsay: bool = False
+    """What is shown came live, and nobody has confirmed it."""
+    promised: tuple[Place, float] | None = None
+    """What a beat named and should have come by some time."""
 
     def __attrs_post_init__(self) -> None:
         self.doubt()
@@ -96,6 +121,7 @@ class Oracle:
             else:
                 self.follow(word, place[1] - 1 if after is None else after)
                 self.show(word)
+                self.hearsay = True
 
     def follow(self, word: Word, after: int) -> None:
         """Does it follow what is known, and what follows from that?"""
@@ -122,8 +148,10 @@ class Oracle:
             if settled:
                 self.settle(self.followed)
 
-    def answered(self, question: Question, word: Word | None, epoch: int, asked_s: float) -> None:
-        """`word` is None for "you hold the newest"."""
+    def answered(
+        self, question: Question, word: Word | None, epoch: int, asked_s: float, beat: tuple[int, float] | None = None
+    ) -> None:
+        """`word` is None for "you hold the newest"; `beat` is the number and the uptime of the author."""
         if self.ended or epoch < self.life:
             return
         if word is None and question.stood is None:
@@ -135,14 +163,69 @@ class Oracle:
         if self.barred is not None and self.barred.place > said.place:
             self.barred = None
             self.doubt()
+        confirms = self.shown is None or self.unproven or said.place >= self.shown.place
         agrees = word is None or self.take(word)
         known = self.known()
         assert known is not None
         if agrees and (known == said or (known.place > said.place and known.place[0] == epoch)):
             self.proof_s = max(self.proof_s, asked_s)
             self.settle(set(question.doubts))
+            self.hearsay = self.hearsay and not confirms
+            if beat is not None:
+                overtaken = self.footing is not None and self.footing.life == epoch and self.footing.number > beat[0]
+                number = self.footing.number if overtaken and self.footing is not None else beat[0]
+                self.footing = Footing(epoch, number, asked_s - beat[1])
         elif not self.doubts:
             self.doubt()
+
+    def beaten(self, stroke: Stroke, now_s: float, grace_s: float) -> None:
+        """The authority, or another one, beats."""
+        if self.ended or self.lossless:
+            return
+        self.life = max(self.life, stroke.life)
+        footing, known = self.footing, self.known()
+        if footing is None or {footing.life, stroke.life} != {self.life}:
+            self.doubt()
+            return
+        if stroke.number <= footing.number:
+            return
+        at = (-1, -1) if known is None else known.place
+        named = None if stroke.named is None else stroke.named.place
+        if stroke.number > footing.number + 3 or stroke.crowded:
+            self.doubt()
+        elif named is not None and named > at:
+            self.miss(named, at, now_s, grace_s)
+        elif named == at and stroke.named is not None and known is not None and stroke.named.content != known.content:
+            self.counts["conflicts"] += 1
+            self.doubt()
+        elif named != at and self.hearsay:
+            self.doubt()
+        else:
+            self.footing = footing._replace(number=stroke.number)
+            self.hearsay = False
+            self.proof_s = max(self.proof_s, min(now_s, footing.began_s + stroke.uptime_s))
+            if self.stale_by_beats:
+                self.stale_after_s = 3 * stroke.interval_s
+            if now_s - self.proof_s > self.stale_after_s:
+                self.doubt()
+
+    def miss(self, named: Place, at: Place, now_s: float, grace_s: float) -> None:
+        """Something newer was named; who is still waiting for something waits no longer for this."""
+        if grace_s == 0:
+            self.doubt()
+        elif self.promised is not None and self.promised[0] > at:
+            self.promised = (named, self.promised[1])
+        else:
+            self.promised = (named, now_s + grace_s)
+
+    def waited(self, now_s: float) -> None:
+        """Is what was promised overdue?"""
+        if self.promised is None or now_s < self.promised[1]:
+            return
+        known = self.known()
+        if not self.ended and (known is None or known.place < self.promised[0]):
+            self.doubt()
+        self.promised = None
 
     def take(self, word: Word) -> bool:
         """One version out of an answer; returns whether it does not contradict."""

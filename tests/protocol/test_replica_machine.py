@@ -13,9 +13,11 @@ from parasync.protocol import (
     SAME,
     UNANSWERED,
     Asked,
+    Beat,
     Envelope,
     Kind,
     Outcome,
+    Position,
     Replica,
     Version,
     age_of,
@@ -23,8 +25,9 @@ from parasync.protocol import (
     reason_of,
     status_of,
 )
-from tests.protocol.kit import COUNTERS, Text, a_replica, state, tombstone
-from tests.protocol.oracle import GONE, Oracle, Place, Question, Word
+from tests.protocol import kit
+from tests.protocol.kit import COUNTERS, Text, state, tombstone
+from tests.protocol.oracle import GONE, Oracle, Place, Question, Stroke, Word
 
 epochs = st.integers(1, 3)
 places = st.tuples(epochs, st.integers(1, 6))
@@ -32,6 +35,9 @@ contents = st.sampled_from([("1.0", "x"), ("1.0", "y"), ("1.1", "x"), ("1.0", "b
 words = st.builds(Word, places, contents)
 afters = st.sampled_from([None, None, 0, 1, 2, 3, 4])
 floors = st.one_of(st.just((0, 0)), places)
+names = st.sampled_from(["nothing", "nothing", "the newest", "the newest", "the next", "other content", "an older one"])
+SERVES_SINCE_S = 20.0
+INTERVAL_S = 2.0
 
 
 def envelope_of(word: Word, after: int | None = None) -> Text:
@@ -51,24 +57,49 @@ class ReplicaMachine(RuleBasedStateMachine):
     read: tuple[Text, Word, int | None, object] | None = None
     shown: Place | None = None
     unproven = False
+    beats: int | None = None
+    """The number of the last beat that answers know of; None where those who answer do not beat."""
 
     @initialize(
-        lossless=st.booleans(),
+        lossless=st.sampled_from([False, False, True]),
         askable=st.sampled_from([True, True, True, False]),
         counts_only=st.booleans(),
         stale_after_s=st.sampled_from([10.0, math.inf]),
+        by_beats=st.booleans(),
+        beats=st.sampled_from([0, 3, 5, None]),
+        first=st.one_of(places, places, st.none()),
         seed=st.one_of(st.none(), words.filter(lambda word: word.refusal is None)),
     )
-    def join(self, lossless: bool, askable: bool, counts_only: bool, stale_after_s: float, seed: Word | None) -> None:
-        gap = "apply" if counts_only else "refetch"
-        self.replica = a_replica(lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s)  # type: ignore[arg-type]
-        self.oracle = Oracle(lossless, askable, counts_only, stale_after_s)
+    def join(
+        self,
+        lossless: bool,
+        askable: bool,
+        counts_only: bool,
+        stale_after_s: float,
+        by_beats: bool,
+        beats: int | None,
+        first: Place | None,
+        seed: Word | None,
+    ) -> None:
+        self.replica = Replica(
+            kit.read,
+            lossless=lossless,
+            askable=askable,
+            gap="apply" if counts_only else "refetch",
+            stale_after_s=stale_after_s,
+            stale_by_beats=by_beats,
+        )
+        self.oracle = Oracle(lossless, askable, counts_only, stale_after_s, stale_by_beats=by_beats)
+        self.beats = beats
         if seed is not None:
             envelope = envelope_of(seed)
             self.replica.seed_received(envelope, envelope.value)
             self.oracle.seed(seed)
             self.shown, self.unproven = seed.place, askable
         self.notice()
+        if first is not None and askable:
+            self.it_asks()
+            self.an_envelope_is_answered(Word(first, ("1.0", "x")), 0)
 
     def notice(self) -> None:
         """What a driver does after each input."""
@@ -185,8 +216,18 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.asked = None
         before = self.replica.held
         reading = prepare_reading(self.replica, outcome) if isinstance(outcome, Envelope) else None
-        changed = self.replica.answer_received(asked, outcome, reading, epoch=epoch, floor=Version(*floor), asked_s=asked_s)
-        self.oracle.answered(question, word, epoch, asked_s)
+        uptime_s = self.now_s - SERVES_SINCE_S
+        changed = self.replica.answer_received(
+            asked,
+            outcome,
+            reading,
+            epoch=epoch,
+            beat=self.beats,
+            uptime_s=uptime_s,
+            floor=Version(*floor),
+            asked_s=asked_s,
+        )
+        self.oracle.answered(question, word, epoch, asked_s, None if self.beats is None else (self.beats, uptime_s))
         assert changed is not None
         assert not changed or self.replica.held is not before
         self.moved(by_answer=True)
@@ -200,6 +241,62 @@ class ReplicaMachine(RuleBasedStateMachine):
             assert self.shown is None or place > self.shown or (by_answer and self.unproven)
         self.unproven = self.unproven and self.oracle.unproven
         self.shown = place
+        self.notice()
+
+    # Beats
+
+    @rule(
+        ahead=st.sampled_from([1, 1, 1, 2, 3, 4, 0]),
+        later=st.sampled_from([0, 0, 0, 0, 0, 0, 1, -1]),
+        name=names,
+        delay_s=st.sampled_from([0.0, 0.0, 5.0, 30.0, -10.0]),
+        grace_s=st.sampled_from([0.0, 2.0]),
+        crowded=st.sampled_from([False, False, False, True]),
+    )
+    def it_beats(self, ahead: int, later: int, name: str, delay_s: float, grace_s: float, crowded: bool) -> None:
+        """A beat near the last one that proved; it names something near to what is known. A negative delay is a fast clock."""
+        footing, known = self.oracle.footing, self.oracle.known() or Word((1, 1), ("1.0", "x"))
+        number = max(1, ahead + (0 if footing is None else footing.number))
+        (epoch, sequence), content = known
+        named = {
+            "nothing": None,
+            "the newest": known,
+            "the next": Word((epoch, sequence + 1), content),
+            "other content": Word(known.place, ("1.0", "z")),
+            "an older one": Word((epoch, max(0, sequence - 1)), content),
+        }["nothing" if crowded else name]
+        life = max(1, self.oracle.life + later)
+        uptime_s = max(0.0, self.now_s - SERVES_SINCE_S - delay_s)
+        beat = Beat(life, number, uptime_s, INTERVAL_S, Version(0, 0), life, 1, 0, {}, crowded)
+        position = None if named is None else Position.of(envelope_of(named))
+        self.replica.beat_received(beat, position, now_s=self.now_s, grace_s=grace_s)
+        self.oracle.beaten(Stroke(life, number, uptime_s, INTERVAL_S, named, crowded), self.now_s, grace_s)
+        self.beats = number if self.beats is not None else None
+        self.notice()
+
+    @precondition(lambda self: self.oracle.footing is not None)
+    @rule(ahead=st.integers(1, 3), name=names, delay_s=st.sampled_from([0.0, 30.0, -10.0]), grace_s=st.sampled_from([0.0, 2.0]))
+    def the_next_beat_comes(self, ahead: int, name: str, delay_s: float, grace_s: float) -> None:
+        """Random beats seldom follow each other."""
+        self.it_beats(ahead, 0, name, delay_s, grace_s, crowded=False)
+
+    @precondition(lambda self: self.oracle.footing is not None and self.oracle.known() is not None)
+    @rule(name=names, content=st.sampled_from([("1.0", "x"), ("1.0", "bad"), GONE]), ahead=st.integers(1, 3))
+    def the_next_comes_and_then_a_beat(self, name: str, content: tuple[str, str], ahead: int) -> None:
+        self.the_next_comes(1, content, None)
+        self.it_beats(ahead, 0, name, 0.0, 0.0, crowded=False)
+
+    @precondition(lambda self: self.oracle.footing is not None)
+    @rule(ahead=st.integers(1, 2), later_s=st.sampled_from([1.0, 3.0]))
+    def the_next_is_named_and_time_passes(self, ahead: int, later_s: float) -> None:
+        self.it_beats(ahead, 0, "the next", 0.0, 2.0, crowded=False)
+        self.time_passes(later_s)
+        self.it_looks_again()
+
+    @rule()
+    def it_looks_again(self) -> None:
+        self.replica.time_passed(self.now_s)
+        self.oracle.waited(self.now_s)
         self.notice()
 
     # Everything else
@@ -247,6 +344,14 @@ class ReplicaMachine(RuleBasedStateMachine):
         assert self.replica.need_open == bool(self.oracle.doubts)
         assert self.replica.current_epoch == self.oracle.life
         assert (self.replica.failed is not None) == self.oracle.failing
+
+    @invariant()
+    def both_have_the_same_footing(self) -> None:
+        footing, base = self.oracle.footing, self.replica.base
+        assert base[:2] == (-1, 0) if footing is None else base == footing
+        assert self.replica.look_again_s == (math.inf if self.oracle.promised is None else self.oracle.promised[1])
+        assert self.replica.proven_s <= self.now_s
+        assert self.replica.stale_after_s == self.oracle.stale_after_s
 
     @invariant()
     def both_have_counted_the_same(self) -> None:
