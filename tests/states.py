@@ -13,10 +13,13 @@ from typing import Any, TypeAlias
 
 from parasync.errors import ParseError
 from parasync.protocol import (
+    ABSENT,
     ABSENT_OBJECT,
     SAME,
+    Beat,
     Envelope,
     Outcome,
+    Position,
     Replica,
     Status,
     Version,
@@ -31,6 +34,8 @@ EPOCH = 5
 HELD = 10
 FLOOR = Version(EPOCH, HELD + 9)
 NOW_S = 1000.0
+SERVES_SINCE_S = 900.0
+BEAT = 20
 BAD = "bad"
 WORDS = {"applied": "applied", "ignored_stale": "dropped", "gaps": "gap", "parse_errors": "refused", "conflicts": "conflict"}
 """What the counters of a replica are called in the tables."""
@@ -72,6 +77,17 @@ def answer(make: Callable[[int], Outcome], *, epoch: int = EPOCH) -> Act:
     return act
 
 
+def beat(*, ahead: int | None = None, number: int = BEAT + 1, epoch: int = EPOCH) -> Act:
+    """A beat of this moment, which names nothing, or a version so far above the newest that the replica knows."""
+
+    def act(replica: Replica[Any]) -> None:
+        said = Beat(epoch, number, NOW_S - SERVES_SINCE_S, 5.0, ABSENT, epoch, 1, 0, {})
+        named = None if ahead is None else Position.of(envelope(newest_of(replica) + ahead))
+        replica.beat_received(said, named, now_s=NOW_S)
+
+    return act
+
+
 def newest_of(replica: Replica[Any]) -> int:
     refused = replica.refused.position.version.sequence if replica.refused is not None else 0
     return max(refused, replica.held.sequence if replica.held is not None else HELD - 1)
@@ -81,7 +97,9 @@ def prove(replica: Replica[Any]) -> None:
     """An answer of a moment ago that brought the held version."""
     asked = replica.asked()
     sent = envelope(HELD)
-    replica.answer_received(asked, sent, prepare_reading(replica, sent), epoch=EPOCH, asked_s=NOW_S - 1)
+    reading = prepare_reading(replica, sent)
+    uptime_s = NOW_S - 1 - SERVES_SINCE_S
+    replica.answer_received(asked, sent, reading, epoch=EPOCH, beat=BEAT, uptime_s=uptime_s, asked_s=NOW_S - 1)
 
 
 def prove_long_ago(replica: Replica[Any]) -> None:
@@ -135,6 +153,10 @@ INPUTS: dict[str, Act] = {
     "answer: an older version of this life": answer(lambda _: envelope(HELD - 2)),
     "answer: there is no such object": answer(lambda _: ABSENT_OBJECT),
     "answer: of an earlier life of the authority": answer(lambda _: envelope(HELD, epoch=EPOCH - 1), epoch=EPOCH - 1),
+    "beat: nothing else was sent": beat(),
+    "beat: a newer version was sent": beat(ahead=1),
+    "beat: too many before it were missed": beat(number=BEAT + 4),
+    "beat: of a later life of the authority": beat(number=1, epoch=EPOCH + 1),
     "the ask failed": fail,
     "envelopes may have been lost": interrupt,
     "`stale_after_s` passes": lambda replica: setattr(replica, "proven_s", replica.proven_s - STALE_AFTER_S),
@@ -211,7 +233,8 @@ def table(situations: dict[str, Act], inputs: dict[str, Act], *, bus: bool) -> s
 
 def tables() -> dict[str, str]:
     """The text between each pair of marks of the page."""
-    lossless = {title: act for title, act in INPUTS.items() if "stale_after_s" not in title}
+    # Where nothing is lost, no proof grows old and beats have nothing to tell.
+    lossless = {title: act for title, act in INPUTS.items() if "stale_after_s" not in title and "beat:" not in title}
     return {
         "over a bus": table(OVER_A_BUS, INPUTS, bus=True),
         "in process": table(IN_PROCESS, lossless, bus=False),

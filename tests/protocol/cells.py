@@ -48,6 +48,17 @@ answer: 2.6, its value does not pass           | CLOSED     | 2.5         | noth
 answer: 2.6, of another major                  | CLOSED     | 2.5         | nothing          | none
 answer: no room for this object                | CLOSED     | 2.5         | nothing          | none
 answer: by an earlier life                     | CLOSED     | 2.5         | nothing          | none
+beat: it names nothing                         | CLOSED     | 2.5         | nothing          | none
+beat: it names the newest version              | CLOSED     | 2.5         | nothing          | none
+beat: it names a newer version                 | CLOSED     | 2.5         | nothing          | none
+beat: the same, and there is time left         | CLOSED     | 2.5         | nothing          | none
+beat: it names other content                   | CLOSED     | 2.5         | nothing          | none
+beat: more was sent than it can name           | CLOSED     | 2.5         | nothing          | none
+beat: too many were lost before it             | CLOSED     | 2.5         | nothing          | none
+beat: it was heard before                      | CLOSED     | 2.5         | nothing          | none
+beat: it was made long ago                     | CLOSED     | 2.5         | nothing          | none
+beat: of a later life                          | CLOSED     | 2.5         | nothing          | none
+beat: of an earlier life                       | CLOSED     | 2.5         | nothing          | none
 the ask fails                                  | CLOSED     | 2.5         | nothing          | none
 envelopes may have been lost                   | CLOSED     | 2.5         | nothing          | open
 `stale_after_s` passes                         | CLOSED     | 2.5         | nothing          | none
@@ -78,6 +89,17 @@ answer: 2.6, its value does not pass           | STALE      | nothing     | pars
 answer: 2.6, of another major                  | STALE      | nothing     | schema_skews     | none
 answer: no room for this object                | REFETCHING | nothing     | nothing          | open
 answer: by an earlier life                     | REFETCHING | nothing     | nothing          | open
+beat: it names nothing                         | REFETCHING | nothing     | nothing          | open
+beat: it names the newest version              | REFETCHING | nothing     | nothing          | open
+beat: it names a newer version                 | REFETCHING | nothing     | nothing          | open
+beat: the same, and there is time left         | REFETCHING | nothing     | nothing          | open
+beat: it names other content                   | REFETCHING | nothing     | nothing          | open
+beat: more was sent than it can name           | REFETCHING | nothing     | nothing          | open
+beat: too many were lost before it             | REFETCHING | nothing     | nothing          | open
+beat: it was heard before                      | REFETCHING | nothing     | nothing          | open
+beat: it was made long ago                     | REFETCHING | nothing     | nothing          | open
+beat: of a later life                          | REFETCHING | nothing     | nothing          | open
+beat: of an earlier life                       | REFETCHING | nothing     | nothing          | open
 the ask fails                                  | STALE      | nothing     | refetch_failures | open
 envelopes may have been lost                   | REFETCHING | nothing     | nothing          | open
 `stale_after_s` passes                         | REFETCHING | nothing     | nothing          | open
@@ -108,6 +130,17 @@ answer: 2.6, its value does not pass           | STALE      | nothing     | pars
 answer: 2.6, of another major                  | STALE      | nothing     | schema_skews     | none
 answer: no room for this object                | STALE      | nothing     | nothing          | open
 answer: by an earlier life                     | STALE      | nothing     | nothing          | open
+beat: it names nothing                         | STALE      | nothing     | nothing          | open
+beat: it names the newest version              | STALE      | nothing     | nothing          | open
+beat: it names a newer version                 | STALE      | nothing     | nothing          | open
+beat: the same, and there is time left         | STALE      | nothing     | nothing          | open
+beat: it names other content                   | STALE      | nothing     | nothing          | open
+beat: more was sent than it can name           | STALE      | nothing     | nothing          | open
+beat: too many were lost before it             | STALE      | nothing     | nothing          | open
+beat: it was heard before                      | STALE      | nothing     | nothing          | open
+beat: it was made long ago                     | STALE      | nothing     | nothing          | open
+beat: of a later life                          | STALE      | nothing     | nothing          | open
+beat: of an earlier life                       | STALE      | nothing     | nothing          | open
 the ask fails                                  | STALE      | nothing     | refetch_failures | open
 envelopes may have been lost                   | STALE      | nothing     | nothing          | open
 `stale_after_s` passes                         | STALE      | nothing     | nothing          | open
@@ -138,10 +171,62 @@ answer: 2.6, its value does not pass           | SKEW       | 2.5         | pars
 answer: 2.6, of another major                  | SKEW       | 2.5         | schema_skews     | none
 answer: no room for this object                | OK         | 2.5         | nothing          | none
 answer: by an earlier life                     | OK         | 2.5         | nothing          | none
+beat: it names nothing                         | OK         | 2.5         | nothing          | none
+beat: it names the newest version              | OK         | 2.5         | nothing          | none
+beat: it names a newer version                 | REFETCHING | 2.5         | nothing          | open
+beat: the same, and there is time left         | OK         | 2.5         | nothing          | none
+beat: it names other content                   | REFETCHING | 2.5         | conflicts        | open
+beat: more was sent than it can name           | REFETCHING | 2.5         | nothing          | open
+beat: too many were lost before it             | REFETCHING | 2.5         | nothing          | open
+beat: it was heard before                      | OK         | 2.5         | nothing          | none
+beat: it was made long ago                     | OK         | 2.5         | nothing          | none
+beat: of a later life                          | REFETCHING | 2.5         | nothing          | open
+beat: of an earlier life                       | REFETCHING | 2.5         | nothing          | open
 the ask fails                                  | STALE      | 2.5         | refetch_failures | none
 envelopes may have been lost                   | REFETCHING | 2.5         | nothing          | open
 `stale_after_s` passes                         | STALE      | 2.5         | nothing          | none
 `close()`                                      | CLOSED     | 2.5         | nothing          | none
+
+[Current, and a newer version has come live]
+                                               | OK         | 2.6         | nothing          | none
+live: the next version                         | OK         | 2.7         | applied          | none
+live: the next but two, two were lost          | REFETCHING | 2.9         | applied gaps     | open
+live: the next but two, two were never sent    | OK         | 2.9         | applied          | none
+live: an older version                         | OK         | 2.6         | ignored_stale    | none
+live: the held version again                   | OK         | 2.6         | ignored_stale    | none
+live: the held version with other content      | OK         | 2.6         | ignored_stale    | none
+live: of a later life                          | REFETCHING | 3.1         | applied resets   | open
+live: of an earlier life                       | OK         | 2.6         | ignored_stale    | none
+live: the next, its value does not pass        | SKEW       | 2.6         | parse_errors     | open
+live: the next, of another major               | SKEW       | 2.6         | schema_skews     | open
+answer: the same                               | OK         | 2.6         | nothing          | none
+answer: the held version                       | OK         | 2.6         | nothing          | none
+answer: the held version with other content    | OK         | 2.6         | nothing          | none
+answer: a newer version                        | OK         | 2.8         | applied          | none
+answer: a version written anew by a later life | OK         | 3.6         | applied resets   | none
+answer: an older version, of the same life     | OK         | 2.6         | nothing          | none
+answer: an older version, by a later life      | REFETCHING | 2.6         | nothing          | open
+answer: it was deleted                         | OK         | 2.9 deleted | applied          | none
+answer: it never existed                       | OK         | 2.6         | nothing          | none
+answer: 2.6, its value does not pass           | REFETCHING | 2.6         | conflicts        | open
+answer: 2.6, of another major                  | REFETCHING | 2.6         | conflicts        | open
+answer: no room for this object                | OK         | 2.6         | nothing          | none
+answer: by an earlier life                     | OK         | 2.6         | nothing          | none
+beat: it names nothing                         | REFETCHING | 2.6         | nothing          | open
+beat: it names the newest version              | OK         | 2.6         | nothing          | none
+beat: it names a newer version                 | REFETCHING | 2.6         | nothing          | open
+beat: the same, and there is time left         | OK         | 2.6         | nothing          | none
+beat: it names other content                   | REFETCHING | 2.6         | conflicts        | open
+beat: more was sent than it can name           | REFETCHING | 2.6         | nothing          | open
+beat: too many were lost before it             | REFETCHING | 2.6         | nothing          | open
+beat: it was heard before                      | OK         | 2.6         | nothing          | none
+beat: it was made long ago                     | REFETCHING | 2.6         | nothing          | open
+beat: of a later life                          | REFETCHING | 2.6         | nothing          | open
+beat: of an earlier life                       | REFETCHING | 2.6         | nothing          | open
+the ask fails                                  | STALE      | 2.6         | refetch_failures | none
+envelopes may have been lost                   | REFETCHING | 2.6         | nothing          | open
+`stale_after_s` passes                         | STALE      | 2.6         | nothing          | none
+`close()`                                      | CLOSED     | 2.6         | nothing          | none
 
 [Asking, since something may have been lost]
                                                | REFETCHING | 2.5         | nothing          | open
@@ -168,6 +253,17 @@ answer: 2.6, its value does not pass           | SKEW       | 2.5         | pars
 answer: 2.6, of another major                  | SKEW       | 2.5         | schema_skews     | none
 answer: no room for this object                | REFETCHING | 2.5         | nothing          | open
 answer: by an earlier life                     | REFETCHING | 2.5         | nothing          | open
+beat: it names nothing                         | REFETCHING | 2.5         | nothing          | open
+beat: it names the newest version              | REFETCHING | 2.5         | nothing          | open
+beat: it names a newer version                 | REFETCHING | 2.5         | nothing          | open
+beat: the same, and there is time left         | REFETCHING | 2.5         | nothing          | open
+beat: it names other content                   | REFETCHING | 2.5         | conflicts        | open
+beat: more was sent than it can name           | REFETCHING | 2.5         | nothing          | open
+beat: too many were lost before it             | REFETCHING | 2.5         | nothing          | open
+beat: it was heard before                      | REFETCHING | 2.5         | nothing          | open
+beat: it was made long ago                     | REFETCHING | 2.5         | nothing          | open
+beat: of a later life                          | REFETCHING | 2.5         | nothing          | open
+beat: of an earlier life                       | REFETCHING | 2.5         | nothing          | open
 the ask fails                                  | STALE      | 2.5         | refetch_failures | open
 envelopes may have been lost                   | REFETCHING | 2.5         | nothing          | open
 `stale_after_s` passes                         | STALE      | 2.5         | nothing          | open
@@ -198,6 +294,17 @@ answer: 2.6, its value does not pass           | SKEW       | 2.5         | pars
 answer: 2.6, of another major                  | SKEW       | 2.5         | schema_skews     | none
 answer: no room for this object                | STALE      | 2.5         | nothing          | open
 answer: by an earlier life                     | STALE      | 2.5         | nothing          | open
+beat: it names nothing                         | STALE      | 2.5         | nothing          | open
+beat: it names the newest version              | STALE      | 2.5         | nothing          | open
+beat: it names a newer version                 | STALE      | 2.5         | nothing          | open
+beat: the same, and there is time left         | STALE      | 2.5         | nothing          | open
+beat: it names other content                   | STALE      | 2.5         | nothing          | open
+beat: more was sent than it can name           | STALE      | 2.5         | nothing          | open
+beat: too many were lost before it             | STALE      | 2.5         | nothing          | open
+beat: it was heard before                      | STALE      | 2.5         | nothing          | open
+beat: it was made long ago                     | STALE      | 2.5         | nothing          | open
+beat: of a later life                          | STALE      | 2.5         | nothing          | open
+beat: of an earlier life                       | STALE      | 2.5         | nothing          | open
 the ask fails                                  | STALE      | 2.5         | refetch_failures | open
 envelopes may have been lost                   | STALE      | 2.5         | nothing          | open
 `stale_after_s` passes                         | STALE      | 2.5         | nothing          | open
@@ -228,6 +335,17 @@ answer: 2.6, its value does not pass           | SKEW       | 2.5         | pars
 answer: 2.6, of another major                  | SKEW       | 2.5         | schema_skews     | none
 answer: no room for this object                | STALE      | 2.5         | nothing          | open
 answer: by an earlier life                     | STALE      | 2.5         | nothing          | open
+beat: it names nothing                         | STALE      | 2.5         | nothing          | open
+beat: it names the newest version              | STALE      | 2.5         | nothing          | open
+beat: it names a newer version                 | STALE      | 2.5         | nothing          | open
+beat: the same, and there is time left         | STALE      | 2.5         | nothing          | open
+beat: it names other content                   | STALE      | 2.5         | conflicts        | open
+beat: more was sent than it can name           | STALE      | 2.5         | nothing          | open
+beat: too many were lost before it             | STALE      | 2.5         | nothing          | open
+beat: it was heard before                      | STALE      | 2.5         | nothing          | open
+beat: it was made long ago                     | STALE      | 2.5         | nothing          | open
+beat: of a later life                          | STALE      | 2.5         | nothing          | open
+beat: of an earlier life                       | STALE      | 2.5         | nothing          | open
 the ask fails                                  | STALE      | 2.5         | refetch_failures | open
 envelopes may have been lost                   | STALE      | 2.5         | nothing          | open
 `stale_after_s` passes                         | STALE      | 2.5         | nothing          | open
@@ -274,6 +392,17 @@ answer: 2.6, its value does not pass           | SKEW       | 2.5         | pars
 answer: 2.6, of another major                  | SKEW       | 2.5         | schema_skews     | none
 answer: no room for this object                | STALE      | 2.5         | nothing          | none
 answer: by an earlier life                     | STALE      | 2.5         | nothing          | none
+beat: it names nothing                         | OK         | 2.5         | nothing          | none
+beat: it names the newest version              | OK         | 2.5         | nothing          | none
+beat: it names a newer version                 | STALE      | 2.5         | nothing          | open
+beat: the same, and there is time left         | STALE      | 2.5         | nothing          | none
+beat: it names other content                   | STALE      | 2.5         | conflicts        | open
+beat: more was sent than it can name           | STALE      | 2.5         | nothing          | open
+beat: too many were lost before it             | STALE      | 2.5         | nothing          | open
+beat: it was heard before                      | STALE      | 2.5         | nothing          | none
+beat: it was made long ago                     | STALE      | 2.5         | nothing          | open
+beat: of a later life                          | STALE      | 2.5         | nothing          | open
+beat: of an earlier life                       | STALE      | 2.5         | nothing          | open
 the ask fails                                  | STALE      | 2.5         | refetch_failures | none
 envelopes may have been lost                   | STALE      | 2.5         | nothing          | open
 `stale_after_s` passes                         | STALE      | 2.5         | nothing          | none
@@ -304,6 +433,17 @@ answer: 2.6, its value does not pass           | SKEW       | 2.5         | pars
 answer: 2.6, of another major                  | SKEW       | 2.5         | schema_skews     | none
 answer: no room for this object                | SKEW       | 2.5         | nothing          | open
 answer: by an earlier life                     | SKEW       | 2.5         | nothing          | open
+beat: it names nothing                         | SKEW       | 2.5         | nothing          | open
+beat: it names the newest version              | SKEW       | 2.5         | nothing          | open
+beat: it names a newer version                 | SKEW       | 2.5         | nothing          | open
+beat: the same, and there is time left         | SKEW       | 2.5         | nothing          | open
+beat: it names other content                   | SKEW       | 2.5         | conflicts        | open
+beat: more was sent than it can name           | SKEW       | 2.5         | nothing          | open
+beat: too many were lost before it             | SKEW       | 2.5         | nothing          | open
+beat: it was heard before                      | SKEW       | 2.5         | nothing          | open
+beat: it was made long ago                     | SKEW       | 2.5         | nothing          | open
+beat: of a later life                          | SKEW       | 2.5         | nothing          | open
+beat: of an earlier life                       | SKEW       | 2.5         | nothing          | open
 the ask fails                                  | SKEW       | 2.5         | refetch_failures | open
 envelopes may have been lost                   | SKEW       | 2.5         | nothing          | open
 `stale_after_s` passes                         | SKEW       | 2.5         | nothing          | open
@@ -334,6 +474,17 @@ answer: 2.6, its value does not pass           | SKEW       | 2.5         | pars
 answer: 2.6, of another major                  | SKEW       | 2.5         | schema_skews     | none
 answer: no room for this object                | SKEW       | 2.5         | nothing          | open
 answer: by an earlier life                     | SKEW       | 2.5         | nothing          | open
+beat: it names nothing                         | SKEW       | 2.5         | nothing          | open
+beat: it names the newest version              | SKEW       | 2.5         | nothing          | open
+beat: it names a newer version                 | SKEW       | 2.5         | nothing          | open
+beat: the same, and there is time left         | SKEW       | 2.5         | nothing          | open
+beat: it names other content                   | SKEW       | 2.5         | conflicts        | open
+beat: more was sent than it can name           | SKEW       | 2.5         | nothing          | open
+beat: too many were lost before it             | SKEW       | 2.5         | nothing          | open
+beat: it was heard before                      | SKEW       | 2.5         | nothing          | open
+beat: it was made long ago                     | SKEW       | 2.5         | nothing          | open
+beat: of a later life                          | SKEW       | 2.5         | nothing          | open
+beat: of an earlier life                       | SKEW       | 2.5         | nothing          | open
 the ask fails                                  | SKEW       | 2.5         | refetch_failures | open
 envelopes may have been lost                   | SKEW       | 2.5         | nothing          | open
 `stale_after_s` passes                         | SKEW       | 2.5         | nothing          | open
@@ -364,6 +515,17 @@ answer: 2.6, its value does not pass           | SKEW       | 2.5         | pars
 answer: 2.6, of another major                  | SKEW       | 2.5         | schema_skews     | none
 answer: no room for this object                | OK         | 2.5         | nothing          | none
 answer: by an earlier life                     | OK         | 2.5         | nothing          | none
+beat: it names nothing                         | OK         | 2.5         | nothing          | none
+beat: it names the newest version              | OK         | 2.5         | nothing          | none
+beat: it names a newer version                 | OK         | 2.5         | nothing          | none
+beat: the same, and there is time left         | OK         | 2.5         | nothing          | none
+beat: it names other content                   | OK         | 2.5         | nothing          | none
+beat: more was sent than it can name           | OK         | 2.5         | nothing          | none
+beat: too many were lost before it             | OK         | 2.5         | nothing          | none
+beat: it was heard before                      | OK         | 2.5         | nothing          | none
+beat: it was made long ago                     | OK         | 2.5         | nothing          | none
+beat: of a later life                          | OK         | 2.5         | nothing          | none
+beat: of an earlier life                       | OK         | 2.5         | nothing          | none
 the ask fails                                  | STALE      | 2.5         | refetch_failures | none
 envelopes may have been lost                   | REFETCHING | 2.5         | nothing          | open
 `stale_after_s` passes                         | OK         | 2.5         | nothing          | none
@@ -394,6 +556,17 @@ answer: 2.6, its value does not pass           | SKEW       | 2.5         | pars
 answer: 2.6, of another major                  | SKEW       | 2.5         | schema_skews     | none
 answer: no room for this object                | STALE      | 2.5         | nothing          | open
 answer: by an earlier life                     | STALE      | 2.5         | nothing          | open
+beat: it names nothing                         | STALE      | 2.5         | nothing          | open
+beat: it names the newest version              | STALE      | 2.5         | nothing          | open
+beat: it names a newer version                 | STALE      | 2.5         | nothing          | open
+beat: the same, and there is time left         | STALE      | 2.5         | nothing          | open
+beat: it names other content                   | STALE      | 2.5         | nothing          | open
+beat: more was sent than it can name           | STALE      | 2.5         | nothing          | open
+beat: too many were lost before it             | STALE      | 2.5         | nothing          | open
+beat: it was heard before                      | STALE      | 2.5         | nothing          | open
+beat: it was made long ago                     | STALE      | 2.5         | nothing          | open
+beat: of a later life                          | STALE      | 2.5         | nothing          | open
+beat: of an earlier life                       | STALE      | 2.5         | nothing          | open
 the ask fails                                  | STALE      | 2.5         | refetch_failures | open
 envelopes may have been lost                   | STALE      | 2.5         | nothing          | open
 `stale_after_s` passes                         | STALE      | 2.5         | nothing          | open

@@ -111,6 +111,13 @@ def answer(
     return changed
 
 
+def beat_of(
+    number: int, *, epoch: int = 2, uptime_s: float = 45.0, interval_s: float = 5.0, overflow: bool = False
+) -> Beat:
+    """A beat of which only the head matters."""
+    return Beat(epoch, number, uptime_s, interval_s, ABSENT, epoch, 1, 0, {}, overflow)
+
+
 def beat(
     replica: Replica[str],
     number: int,
@@ -124,7 +131,7 @@ def beat(
     grace_s: float = 0.0,
 ) -> None:
     """Let an authority beat that has sent nothing else of late."""
-    said = Beat(epoch, number, uptime_s, interval_s, ABSENT, epoch, 1, 0, {}, overflow)
+    said = beat_of(number, epoch=epoch, uptime_s=uptime_s, interval_s=interval_s, overflow=overflow)
     position = None if named is None else Position.of(named)
     replica.beat_received(said, position, now_s=now_s, grace_s=grace_s)
 

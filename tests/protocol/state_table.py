@@ -4,6 +4,7 @@ What is right in each cell stands in `cells.py`. `python -m tests.protocol.state
 `docs/reference/states.md`; with `--cells` it prints what the code makes of them, to see what a changed rule changes.
 
 The replica stands at version 2.5: sequence 5 of the second life of its authority. Where a version was refused, that is 2.6.
+Between the tenth beat and the next one an answer has proven it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
-from parasync.protocol import ABSENT, ABSENT_OBJECT, SAME, UNANSWERED, Outcome, Replica, Version, status_of
+from parasync.protocol import ABSENT, ABSENT_OBJECT, SAME, UNANSWERED, Outcome, Position, Replica, Version, status_of
 from tests.protocol import kit
 from tests.protocol.kit import Text, a_replica, live, shown, state
 
@@ -26,6 +27,8 @@ END: Final = "<!-- end of the cells -->"
 STALE_AFTER_S: Final = 60.0
 PROVEN_S: Final = 980.0
 ASKED_S: Final = 990.0
+BEAT: Final = 10
+SERVES_SINCE_S: Final = 900.0
 NOW_S: Final = 1000.0
 MUCH_LATER_S: Final = 2000.0
 HELD: Final = state("2.5")
@@ -49,7 +52,15 @@ class Case:
 
     def newest(self) -> int:
         """The newest sequence that the replica has heard of; an empty one is joining at the same place."""
-        return 5 if self.replica.refused is None else 6
+        if self.replica.refused is not None:
+            return self.replica.refused.position.version.sequence
+        return 5 if self.replica.held is None else self.replica.held.sequence
+
+    def known(self) -> Position:
+        """Where that is."""
+        if self.replica.refused is not None:
+            return self.replica.refused.position
+        return Position.of(HELD if self.replica.held is None else self.replica.held)
 
     def cell(self, before: dict[str, int]) -> Cell:
         self.replica.noticed(self.now_s)
@@ -79,7 +90,13 @@ def joining(*, lossless: bool = False, askable: bool = True) -> Case:
 
 def current(*, lossless: bool = False) -> Case:
     case = joining(lossless=lossless)
-    kit.answer(case.replica, HELD, asked_s=PROVEN_S)
+    kit.answer(case.replica, HELD, asked_s=PROVEN_S, beat=BEAT, uptime_s=PROVEN_S - SERVES_SINCE_S)
+    return case
+
+
+def ahead() -> Case:
+    case = current()
+    live(case.replica, state("2.6"))
     return case
 
 
@@ -124,6 +141,7 @@ SITUATIONS: Final[dict[str, Situation]] = {
     "Empty, and asking": joining,
     "Empty, and the ask failed": lambda: failed(joining()),
     "Current": current,
+    "Current, and a newer version has come live": ahead,
     "Asking, since something may have been lost": doubting,
     "Stale: an unproven seed": seeded,
     "Stale: the last ask failed": lambda: failed(doubting()),
@@ -162,6 +180,30 @@ def _live(case: Case, envelope: Text) -> None:
 def answers(outcome: Outcome, *, epoch: int = 2, floor: Version = ABSENT) -> Input:
     def act(case: Case) -> None:
         kit.answer(case.replica, outcome, epoch=epoch, floor=floor, asked_s=max(ASKED_S, case.now_s - 10.0))
+
+    return act
+
+
+def beats(
+    number: int = BEAT + 1,
+    *,
+    names: int | None = None,
+    other: bool = False,
+    epoch: int = 2,
+    made_s: float = 2.0,
+    overflow: bool = False,
+    grace_s: float = 0.0,
+) -> Input:
+    """A beat that was made so many seconds ago; it names nothing, or a version so far above the newest known to the replica."""
+
+    def act(case: Case) -> None:
+        named = None if names is None else state(f"2.{case.newest() + names}")
+        position = None if named is None else Position.of(named) if names or other else case.known()
+        if other and position is not None:
+            position = position._replace(checksum=1)
+        uptime_s = case.now_s - made_s - SERVES_SINCE_S
+        said = kit.beat_of(number, epoch=epoch, uptime_s=uptime_s, overflow=overflow)
+        case.replica.beat_received(said, position, now_s=case.now_s, grace_s=grace_s)
 
     return act
 
@@ -206,6 +248,17 @@ INPUTS: Final[dict[str, Input]] = {
     "answer: 2.6, of another major": answers(state("2.6", schema="2.0")),
     "answer: no room for this object": answers(UNANSWERED),
     "answer: by an earlier life": answers(state("1.9"), epoch=1),
+    "beat: it names nothing": beats(),
+    "beat: it names the newest version": beats(names=0),
+    "beat: it names a newer version": beats(names=1),
+    "beat: the same, and there is time left": beats(names=1, grace_s=1.0),
+    "beat: it names other content": beats(names=0, other=True),
+    "beat: more was sent than it can name": beats(overflow=True),
+    "beat: too many were lost before it": beats(BEAT + 4),
+    "beat: it was heard before": beats(BEAT),
+    "beat: it was made long ago": beats(made_s=90.0),
+    "beat: of a later life": beats(1, epoch=3),
+    "beat: of an earlier life": beats(epoch=1),
     "the ask fails": asking_fails,
     "envelopes may have been lost": is_interrupted,
     "`stale_after_s` passes": ages,
@@ -236,9 +289,9 @@ def aligned(*parts: str) -> str:
 
 
 def inputs_of(situation: str) -> list[str]:
-    """The inputs that a state can meet: where nobody can be asked, no ask is answered, and none fails."""
+    """The inputs that a state can meet: where nobody can be asked, no ask is answered, none fails, and nobody beats."""
     asks = "nobody to ask" not in situation
-    return [given for given in INPUTS if asks or not given.startswith(("answer:", "the ask"))]
+    return [given for given in INPUTS if asks or not given.startswith(("answer:", "the ask", "beat:"))]
 
 
 # The page

@@ -10,7 +10,6 @@ from parasync.protocol import (
     BEAT_INTERVALS_MAX,
     SAME,
     TOMBSTONE_CHECKSUM,
-    Beat,
     Position,
     Replica,
     Status,
@@ -18,7 +17,7 @@ from parasync.protocol import (
     age_of,
     status_of,
 )
-from tests.protocol.kit import a_replica, answer, asks, beat, keeps_pace, live, proven_at, shown, state, tombstone
+from tests.protocol.kit import a_replica, answer, asks, beat, beat_of, keeps_pace, live, proven_at, shown, state, tombstone
 
 EPOCH = 2
 
@@ -84,7 +83,7 @@ def test_an_answer_below_what_came_live_confirms_nothing() -> None:
 def test_a_deleted_object_is_held_like_any_other() -> None:
     replica = based()
     live(replica, tombstone("2.8"))
-    replica.beat_received(a_beat(11), Position(Version(2, 8), TOMBSTONE_CHECKSUM), now_s=110.0)
+    replica.beat_received(beat_of(11), Position(Version(2, 8), TOMBSTONE_CHECKSUM), now_s=110.0)
     assert (asks(replica), replica.base.number) == (False, 11)
 
 
@@ -337,7 +336,3 @@ def test_a_closed_replica_hears_no_beats() -> None:
     assert needs_after(replica, 12, state("2.9"), epoch=3) == 0
     assert not asks(replica)
     assert replica.current_epoch == EPOCH
-
-
-def a_beat(number: int) -> Beat:
-    return Beat(EPOCH, number, 45.0, 5.0, Version(0, 0), 0, 0, 0, {})
