@@ -25,7 +25,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from parasync.protocol._authority import is_same
 from parasync.protocol._messages import BEAT_INTERVALS_MAX, Beat, Position
-from parasync.protocol._standing import Standing
+from parasync.protocol._standing import NOWHERE, Standing
 from parasync.protocol._version import ABSENT
 
 T = TypeVar("T")
@@ -133,12 +133,13 @@ class Currency(Standing[T], Generic[T]):
         # A life that was deposed proves nothing, and is no base.
         self.current_epoch = max(self.current_epoch, beat.epoch)
         base = self.base if self.base.epoch == self.current_epoch else NO_BASE
-        newest = self._newest()
-        confirmed = self.held is None or self.held.version == self.confirmed
+        # Most objects are not named by most beats, and then it does not matter what is known of them.
+        newest = NOWHERE if named is None else self._newest()
+        confirmed = self.held is None or (self.held.epoch, self.held.sequence) == self.confirmed
         finding = judge_beat(beat, named, base, newest, confirmed=confirmed)
         if finding is Finding.PROOF:
             self.base = Base(base.epoch, beat.number, base.started_s)
-            self._current(min(now_s, base.started_s + beat.uptime_s), confirmed=True)
+            self._current(min(now_s, base.started_s + beat.uptime_s), confirmed=not confirmed)
             self.beats_until_s = now_s + BEAT_INTERVALS_MAX * beat.interval_s
             if self.stale_by_beats:
                 self.stale_after_s = BEAT_INTERVALS_MAX * beat.interval_s

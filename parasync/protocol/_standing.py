@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from parasync.protocol._authority import is_same
 from parasync.protocol._envelope import Envelope
@@ -11,6 +11,10 @@ from parasync.protocol._messages import Position
 from parasync.protocol._version import Version
 
 T = TypeVar("T")
+
+
+NOWHERE: Final = Position(Version(-1, -1), None)
+"""Where nothing is known."""
 
 
 class Standing(Generic[T]):
@@ -55,7 +59,7 @@ class Standing(Generic[T]):
 
     def _newest(self) -> Position:
         """The newest version known here, refused ones included; a provisional seed counts for less than a refusal."""
-        held = Position(Version(-1, -1), None) if self.held is None else Position.of(self.held)
+        held = NOWHERE if self.held is None else Position.of(self.held)
         if self.refused is not None and (self.provisional or self.refused.position.version > held.version):
             return self.refused.position
         return held
