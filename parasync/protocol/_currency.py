@@ -26,7 +26,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from parasync.protocol._authority import is_same
 from parasync.protocol._messages import BEAT_INTERVALS_MAX, Beat, Position
 from parasync.protocol._standing import NOWHERE, Standing
-from parasync.protocol._version import ABSENT
+from parasync.protocol._version import ABSENT, Version
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Base(NamedTuple):
 class Awaited(NamedTuple):
     """A newer version that a beat named, and how long to wait for it."""
 
-    position: Position
+    version: Version
     until_s: float
 
 
@@ -148,15 +148,18 @@ class Currency(Standing[T], Generic[T]):
         elif finding is Finding.OTHER_CONTENT:
             self._conflict()
         elif finding is Finding.NEWER and grace_s > 0 and named is not None:
-            waits = self.awaited is not None and self.awaited.position.version > newest.version
-            self.awaited = Awaited(named, self.look_again_s if waits else now_s + grace_s)
+            # What is missing for longer gets no more time by this; nor is an older beat that comes late a smaller promise.
+            if self.awaited is None or self.awaited.version <= newest.version:
+                self.awaited = Awaited(named.version, now_s + grace_s)
+            elif named.version > self.awaited.version:
+                self.awaited = Awaited(named.version, self.awaited.until_s)
         elif finding is not Finding.REPEATED:
             self.need_raised(finding.value)
 
     def time_passed(self, now_s: float) -> None:
         """It is `now_s` seconds on the driver's monotonic clock: what a beat named and did not come by now is a need."""
         if self.awaited is not None and now_s >= self.awaited.until_s:
-            late = self.awaited.position.version > self._newest().version
+            late = self.awaited.version > self._newest().version
             self.awaited = None
             if late and not self.closed:
                 self.need_raised(Finding.NEWER.value)

@@ -214,7 +214,7 @@ class Oracle:
         if grace_s == 0:
             self.doubt()
         elif self.promised is not None and self.promised[0] > at:
-            self.promised = (named, self.promised[1])
+            self.promised = (max(named, self.promised[0]), self.promised[1])
         else:
             self.promised = (named, now_s + grace_s)
 

@@ -303,6 +303,15 @@ def test_a_second_name_is_no_second_grace() -> None:
     assert asks(replica)
 
 
+def test_an_older_beat_that_comes_late_is_no_smaller_promise() -> None:
+    replica = based()
+    beat(replica, 12, state("2.9"), now_s=105.0, grace_s=0.5)
+    beat(replica, 11, state("2.8"), now_s=105.4, grace_s=0.5)
+    live(replica, state("2.8"))
+    replica.time_passed(105.5)
+    assert asks(replica)
+
+
 def test_what_has_come_leaves_the_next_its_own_grace() -> None:
     replica = based()
     beat(replica, 11, state("2.8"), now_s=105.0, grace_s=0.5)
