@@ -58,8 +58,8 @@ class Watched:
     """Something came that nobody wrote: a rogue frame, or a seed."""
     told: Truth | None = None
     """The newest evidence, a proof or not: that of the highest life, and of those the last."""
-    hinted: Truth | None = None
-    """The same from a beat that named what may still be under way."""
+    hinted: tuple[Truth, Held[str] | None] | None = None
+    """The same from a beat that named what may still be under way, and what was shown then."""
     told_at: int = 0
     """The moment of the youngest evidence of all."""
     exposed: bool = False
@@ -154,7 +154,8 @@ class Witness:
         if had_need and not watched.replica.need_open:
             raise Violation(f"P6: a beat ended a doubt of {watched.key}")
         if watched.replica.look_again_s < math.inf:
-            watched.hinted = truth if is_later(truth, watched.hinted) else watched.hinted
+            if watched.hinted is None or is_later(truth, watched.hinted[0]):
+                watched.hinted = truth, watched.shown
             watched.told_at = max(watched.told_at, truth.moment)
         else:
             self._tell(watched, truth, by_beat=True)
@@ -164,7 +165,8 @@ class Witness:
         if watched.replica.look_again_s < math.inf:
             raise Violation(f"{watched.key} waits for ever for what a beat named")
         if watched.hinted is not None:
-            self._tell(watched, watched.hinted, by_beat=True)
+            truth, shown = watched.hinted
+            self._tell(watched, truth, by_beat=shown is watched.shown)
 
     def _tell(self, watched: Watched, truth: Truth, *, by_beat: bool) -> None:
         watched.told_at = max(watched.told_at, truth.moment)
