@@ -25,7 +25,7 @@ _COUNTERS: Final = {
 }
 _PLACES: Final = {
     "confirmed": (),
-    "awaited": ("checksum", "until_s"),
+    "awaited": ("until_s",),
     "held": ("kind", "schema", "checksum"),
     "refused": ("checksum", "reason"),
 }

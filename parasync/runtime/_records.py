@@ -69,7 +69,7 @@ def state_of(replica: Replica[Any]) -> State:
         *_get_plain(replica),
         tuple(replica.base),
         tuple(replica.confirmed),
-        None if awaited is None else (*awaited.position.version, awaited.position.checksum, awaited.until_s),
+        None if awaited is None else (*awaited.version, awaited.until_s),
         None if held is None else (held.epoch, held.sequence, int(held.kind), held.schema_version, held.checksum),
         None if refused is None else (*refused.position.version, refused.position.checksum, refused.reason),
     )
@@ -85,8 +85,8 @@ def restore(replica: Replica[Any], state: State, held: Record | None) -> None:
     replica.confirmed = Version(*confirmed)
     replica.awaited = None
     if awaited is not None:
-        epoch, sequence, checksum, until_s = awaited
-        replica.awaited = Awaited(Position(Version(epoch, sequence), checksum), until_s)
+        epoch, sequence, until_s = awaited
+        replica.awaited = Awaited(Version(epoch, sequence), until_s)
     body, meta = held or (None, {})
     replica.held = replica.refused = None
     if not isinstance(body, bytes | None):
