@@ -54,7 +54,7 @@ def test_what_no_gate_let_pass_is_no_seed(tmp_path: Path, said: object) -> None:
     with Recorder(path) as recorder, synced(A, bus, seed=envelope(1), recorder=recorder):
         pass
     records = [record for _, record in read_file(path)]
-    next(record for record in records if record[4] == "seed")[5][1] = said
+    next(record for record in records if record[0] == "step" and record[4] == "seed")[5][1] = said
     path.write_bytes(MAGIC + b"".join(map(framed, records)))
     with pytest.raises(RecordingError, match="cannot be replayed"):
         replayed(path)

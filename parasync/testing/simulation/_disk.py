@@ -42,6 +42,8 @@ class Disk:
         """Where each object was since when."""
         self.lost = False
         """Whether data were lost, or became older, at least once."""
+        self.emptied_s: float | None = None
+        """When all data were lost for the last time."""
         self._bodies: dict[bytes, int] = {}
         self._readable = readable
         self._replaying = False
@@ -75,6 +77,8 @@ class Disk:
     async def forget(self, share: float) -> None:
         """Go back to what was there after this share of all changes; 0 forgets all."""
         self.lost = True
+        if share == 0:
+            self.emptied_s = self.journal.now_s()
         self._replaying = True
         self.contents.clear()
         try:
@@ -84,6 +88,10 @@ class Disk:
         now_s = self.journal.now_s()
         for key, moments in self.history.items():
             moments.append(Moment(now_s, self.contents.get(key, NOWHERE)))
+
+    def knows(self, key: str, place: Place) -> bool:
+        """Whether it took this version, and has not lost all since."""
+        return any(moment.place == place and moment.at_s >= (self.emptied_s or 0.0) for moment in self.history[key])
 
     def predecessor(self, key: str, version: Version) -> Place:
         """Where the object was when this version was written."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from parasync.codec import MsgpackCodec
-from parasync.protocol import EncodedBody, Envelope, Kind, Status, parse_key
+from parasync.protocol import EncodedBody, Envelope, Kind, Status, Version, parse_key
 from parasync.runtime._views import Change, Snapshot, Stats
 from parasync.testing.simulation._disk import Disk
 from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Place
@@ -213,6 +213,12 @@ class Judge:
             wanted = f"one since {since_s} was demanded"
             self._journal.broken("P6", watched.name, f"has a proof of {snapshot.age_s} s ago where {wanted}")
         self._reached_since(watched, where(snapshot) or NOWHERE, since_s)
+
+    def reached(self, watched: Watched, wanted: Version, version: Version) -> None:
+        """A read that demanded a version has returned: that one must be in the history of what is shown."""
+        if version.epoch != wanted.epoch and not any(disk.knows(watched.key, place_of(wanted)) for disk in self._disks):
+            said = f"returned from at_least({wanted}) at {version}, whose history does not hold that"
+            self._journal.broken("P9", watched.name, said)
 
     def _surely_current(self, watched: Watched, snapshot: Snapshot[Any], since_s: float) -> None:
         place = where(snapshot) or NOWHERE

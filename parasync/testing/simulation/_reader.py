@@ -19,6 +19,9 @@ from parasync.testing.simulation._watched import Watched, place_of
 FOLLOWER_RESTS_S: Final = 2.0
 """How long one who follows the changes of a replica rests after each while faults strike, so that some become one."""
 
+FOLLOWER_PENDING_MAX: Final = 16
+"""How many changes may wait for one who follows, as it is promised to users."""
+
 
 class Reader:
     """A process that reads.
@@ -62,11 +65,15 @@ class Reader:
         """Read the changes, slowly while faults strike."""
         async for change in watched.replica.changes():
             self._judge.followed(watched, change)
+            waiting = sum(place > place_of(change.version) for place in watched.stood)
+            if waiting > FOLLOWER_PENDING_MAX:
+                self._journal.broken("P8", watched.name, f"keeps {waiting} changes for one who follows slowly")
             if self._journal.now_s() < self._topology.safety_s:
                 await asyncio.sleep(FOLLOWER_RESTS_S)
 
     def _changed(self, watched: Watched, change: Change[Any]) -> None:
         self._judge.changed(watched, change)
+        watched.stood.append(place_of(change.version))
         if watched.raises:
             watched.raised += 1
             raise _BadListenerError
@@ -121,6 +128,8 @@ class Reader:
             self._judge.proven(watched, since_s)
         if how == "at_least" and version is not None and (replica.version is None or replica.version < version):
             self._journal.broken("P6", watched.name, f"returned from at_least({version}) at {replica.version}")
+        elif how == "at_least" and version is not None and replica.version is not None:
+            self._judge.reached(watched, version, replica.version)
 
     def at_rest(self) -> None:
         """Nobody waits any more, unless for a value that is not there or for a version that was lost unseen."""

@@ -30,6 +30,7 @@ class Watched:
         followed: where it stood when that one was last told.
         raises: whether its listener raises.
         raised: how often that did.
+        stood: where it ever stood, as its listener was told.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Watched:
     followed: Place | None = None
     raises: bool = False
     raised: int = 0
+    stood: list[Place] = attrs.field(factory=list, repr=False)
 
 
 def place_of(version: Version) -> Place:
