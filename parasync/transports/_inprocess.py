@@ -121,6 +121,10 @@ class InProcessTransport:
     def publish_beat(self, topic: str, make: BeatMaker) -> None:
         """Call the handlers of everybody who listens to the beats of the topic. No authority does: nothing is ever lost here.
 
+        Args:
+            topic: the name of the topic.
+            make: makes the beat; a plain function that must not block.
+
         Raises:
             InvalidKeyError: the topic does not follow the grammar.
             ClosedError: the transport was closed.
@@ -132,6 +136,10 @@ class InProcessTransport:
 
     def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
         """Call `handler` with every beat of the topic from now on, on the thread that publishes it.
+
+        Args:
+            topic: the name of the topic.
+            handler: a plain function that gets each beat; it must not block.
 
         Raises:
             InvalidKeyError: the topic does not follow the grammar.
