@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from parasync import Pace, SyncTransport, Topic, authority, synced
+from parasync import InProcessTransport, Pace, SyncTransport, Topic, authority, synced
 from parasync.errors import BrokenPromiseError, UsageError
 from parasync.protocol._standing import Standing
 from parasync.testing import Course, FaultPlan, Faults, ProcessFaults, StoreFaults, Topology, simulate
@@ -21,6 +21,7 @@ from parasync.testing.simulation._course import Event
 from parasync.testing.simulation._plan import drawn_topology
 from parasync.testing.simulation._scenario import BOXES, Box
 from parasync.testing.simulation._simulate import course_of
+from parasync.transports import Capabilities
 from tests.protocol.mutants import Mutant
 from tests.simulation.planted import PLANTED, planted
 
@@ -267,6 +268,17 @@ def test_what_is_no_topology_no_plan_and_no_seed_is_refused(arguments: tuple[Any
 def test_what_makes_no_sense_is_refused(make: Callable[[], object]) -> None:
     with pytest.raises(UsageError, match="expected"):
         make()
+
+
+def test_a_transport_that_cannot_ask_is_refused_where_messages_are_lost() -> None:
+    class Mute(InProcessTransport):
+        @property
+        def capabilities(self) -> Capabilities:
+            return attrs.evolve(super().capabilities, ask=False)
+
+    assert simulate(attrs.evolve(SMALL, transport=Mute, monolith=True), CALM).violations == ()
+    with pytest.raises(UsageError, match="a transport that cannot ask"):
+        simulate(attrs.evolve(SMALL, transport=Mute), CALM)
 
 
 def test_events_and_boxes_are_shown_as_they_are() -> None:

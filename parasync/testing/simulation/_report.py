@@ -33,7 +33,8 @@ def simulate(
 
     Raises:
         BrokenPromiseError: a promise was broken; the text tells which, by what, and how that went.
-        UsageError: an argument is not of its type, or this is called inside of an event loop.
+        UsageError: an argument is not of its type, the transport of the topology cannot ask, or this is called inside of an
+            event loop.
     """
     given: tuple[object, object, object] = (topology, faults, seed)
     if not all(map(isinstance, given, (Topology | None, FaultPlan | None, int))):

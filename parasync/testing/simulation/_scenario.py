@@ -101,7 +101,7 @@ class Topology:
         unreadable: the n-th value that `topic` refuses and `writes` lets pass; None if there is no such thing. Not
             used in a monolith, where values are not parsed.
         services: programs of yours, each a process with a connection of its own.
-        transport: makes the bus below the faults; it must work without a socket.
+        transport: makes the bus below the faults; it must work without a socket, and be able to ask.
         store: makes an empty store.
         pace: of all replicas.
         terms: of all authorities.

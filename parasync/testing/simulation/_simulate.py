@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from parasync.errors import SimulationError
+from parasync.errors import SimulationError, UsageError
 from parasync.testing._run import run
 from parasync.testing._trace import Trace
 from parasync.testing.simulation._course import Course, Event, Strike
@@ -41,6 +41,9 @@ def course_of(
         seed: decides all that the others leave open.
         events: what is done; None lets the seed decide.
         only: let nothing strike but these strikes of an earlier course; None lets all.
+
+    Raises:
+        UsageError: the topology cannot be simulated.
     """
     topology = drawn_topology(seed) if topology is None else topology
     faults = drawn_faults(seed) if faults is None else faults
@@ -50,6 +53,8 @@ def course_of(
     try:
         with _silence():
             run(simulation.main, seed=seed, trace=trace)
+    except UsageError:
+        raise
     except SimulationError as error:
         journal.broken("P8", "everybody", f"{type(error).__name__}: {error}")
     except Exception as error:  # noqa: BLE001  # whatever it is, it is the finding

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from parasync.codec import body_checksum
+from parasync.errors import UsageError
 from parasync.protocol import Envelope, Kind, Version
 from parasync.testing._faulty_transport import FaultyTransport
 from parasync.testing.simulation._course import Event, Strike
@@ -42,6 +43,8 @@ class World:
         self._seed = seed
         self._only = only
         self._wire: Any = topology.transport()
+        if not topology.monolith and not self._wire.capabilities.ask:
+            raise UsageError("got a transport that cannot ask, expected one that can where messages are lost")
         self._buses: list[FaultyTransport] = []
         self._calm = False
         writes = topology.writes or topology.topic
