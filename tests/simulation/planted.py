@@ -178,7 +178,6 @@ PLANTED: Final = (
     Mutant(synced, "when_idle", "who waits for rest gets it", "not self._member.need_open and", "False and"),
     Mutant(synced, "_at", "a version that was lost is not reached", "version.epoch < history.history_epoch", "False"),
     Mutant(Changes, "_take", "who follows slowly gets one step", "len(self._waiting) > CHANGES_MAX", "False"),
-    Mutant(authority, "update", "an update loses nobody's write", "expected=current.version, ", ""),
     Mutant(
         Office, "_look", "who is fenced takes over when all are silent",
         "elif self._lossless or now_s - self._silent_since_s >= self._terms.takeover_after_s:",

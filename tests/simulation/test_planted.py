@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from parasync.protocol import Replica
+from parasync.protocol._standing import Standing
 from parasync.testing.simulation._simulate import course_of
 from tests.protocol.mutants import Mutant
 from tests.simulation import planted
@@ -38,7 +38,7 @@ def test_a_planted_bug_is_found(index: int) -> None:
 
 
 def test_the_table_tells_who_survived(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    harmless = Mutant(Replica, "_is_gap", "nothing at all", "after > sequence", "after > sequence")
+    harmless = Mutant(Standing, "_is_gap", "nothing at all", "after > sequence", "after > sequence")
     deadly = next(mutant for mutant in PLANTED if mutant.rule == "the gap check is exact")
     monkeypatch.setattr(planted, "PLANTED", (harmless, deadly))
     monkeypatch.setattr(planted, "kills", lambda indices, seeds_max: (kill(index, seeds_max) for index in indices))
