@@ -21,7 +21,6 @@ from parasync.protocol import Held, Pulse, Replica, _currency
 from parasync.protocol._currency import Currency
 from parasync.protocol._standing import Standing
 from parasync.runtime import _desk, _group, _judging, _readable, _sources
-from parasync.runtime._authority import authority
 from parasync.runtime._desk import Desk
 from parasync.runtime._group import Group
 from parasync.runtime._heart import Heart
