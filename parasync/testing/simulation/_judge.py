@@ -216,8 +216,8 @@ class Judge:
 
     def reached(self, watched: Watched, wanted: Version, version: Version) -> None:
         """A read that demanded a version has returned: that one must be in the history of what is shown."""
-        # Of what was written to a disk of its own and lost with it, authorities with other disks cannot know.
-        if version.epoch == wanted.epoch or len(self._disks) > 1:
+        # An authority with another disk, or with a backup of this one, cannot know of what nobody holds any more.
+        if version.epoch == wanted.epoch or len(self._disks) > 1 or self._journal.fired["older data"]:
             return
         if not any(disk.knows(watched.key, place_of(wanted)) for disk in self._disks):
             said = f"returned from at_least({wanted}) at {version}, whose history does not hold that"
