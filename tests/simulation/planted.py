@@ -175,7 +175,6 @@ PLANTED: Final = (
     Mutant(synced, "fresh", "who waits for a proof gets it", "self._member.needs_closed >= number", "False"),
     Mutant(synced, "ready", "who waits for a value gets it", "self._showing,", "lambda: None,"),
     Mutant(synced, "when_idle", "who waits for rest gets it", "not self._member.need_open and", "False and"),
-    Mutant(synced, "_at", "a version that was lost is not reached", "version.epoch < history.history_epoch", "False"),
     Mutant(Changes, "_take", "who follows slowly gets one step", "len(self._waiting) > CHANGES_MAX", "False"),
     Mutant(
         Office, "_look", "who is fenced takes over when all are silent",

@@ -53,10 +53,10 @@ def course_of(
     try:
         with _silence():
             run(simulation.main, seed=seed, trace=trace)
-    except UsageError:
-        raise
     except SimulationError as error:
         journal.broken("P8", "everybody", f"{type(error).__name__}: {error}")
+    except UsageError:
+        raise
     except Exception as error:  # noqa: BLE001  # whatever it is, it is the finding
         journal.broken("P7", "everybody", f"ended in {error!r}")
     trace.note(*journal.steps)
