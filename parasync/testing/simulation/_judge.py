@@ -75,7 +75,7 @@ class Judge:
         # What one who was deposed publishes is the truth no more.
         if envelope.epoch == max(journal.authors, default=0):
             self._published[key] = max(self._published[key], place)
-        journal.note(who, f"publishes {key} {envelope.version}{'' if content is None else _shown(content)}")
+        journal.note(who, f"publishes {key} {envelope.version}{'' if content is None or content.readable else ', unreadable'}")
 
     def hears(self, who: str, key: str, envelope: Envelope[Any], deliver: Callable[[], None]) -> None:
         """A live envelope comes to a process: each replica there applies it, drops it, or refuses it, and counts that."""
@@ -296,7 +296,3 @@ class Judge:
     def _stale_after_s(self) -> float:
         pace = self._topology.pace
         return 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s
-
-
-def _shown(content: Content) -> str:
-    return "" if content.readable else ", unreadable"
