@@ -61,9 +61,7 @@ class Desk:
         other: answers the requests that are not about reading.
     """
 
-    def __init__(
-        self, topic: str, transport: SyncTransport, store: GuardedStore, terms: Terms, other: Responder
-    ) -> None:
+    def __init__(self, topic: str, transport: SyncTransport, store: GuardedStore, terms: Terms, other: Responder) -> None:
         self._topic = topic
         self._store = store
         self._terms = terms

@@ -21,12 +21,13 @@ WRITES_WITHOUT_PAUSE_MAX: Final = 256
 """After so many writes in a row the next one first lets the event loop turn: a store in memory never suspends its writer, and a
 writer that loads many objects would keep the bus from sending them."""
 
+
 class Pen:
     """Writes drafts in the name of one authority; what is not stored is not published.
 
     Where the store never waits, nothing comes between storing and publishing. With any other, several writes of one key may be
-    under way. A store may finish the later one first; then the earlier one is not published
-    any more, and replicas that take that for a loss ask.
+    under way. A store may finish the later one first; then the earlier one is not published any more, and replicas that take
+    that for a loss ask.
     """
 
     def __init__(self, topic: str, transport: SyncTransport, store: GuardedStore, office: Office, heart: Heart) -> None:

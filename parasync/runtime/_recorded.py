@@ -19,13 +19,10 @@ from parasync.protocol import (
     OTHER_CONTENT,
     UNREAD,
     Asked,
-    Backoff,
     Beat,
     Envelope,
-    GapPolicy,
     Outcome,
     Position,
-    Reader,
     Same,
     Unanswered,
     Unreadable,
@@ -89,29 +86,14 @@ class Tape(NamedTuple):
 
 
 class Recorded(Member[T], Generic[T]):
-    """A member of a group whose inputs are noted."""
+    """A member of a group whose inputs are noted; made like any other, with a tape before all else."""
 
     __slots__ = ("_inputs", "_lost", "_owner", "_state", "tape")
 
-    def __init__(
-        self,
-        tape: Tape,
-        key: str,
-        read: Reader[T],
-        repeat: Backoff,
-        *,
-        lossless: bool,
-        askable: bool,
-        gap: GapPolicy,
-        stale_after_s: float,
-        stale_by_beats: bool = False,
-    ) -> None:
+    def __init__(self, tape: Tape, *facts: Any, **options: Any) -> None:
         # What the rules do to it while it is being made is no input.
         self._owner = get_ident()
-        super().__init__(
-            key, read, repeat, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s,
-            stale_by_beats=stale_by_beats,
-        )  # fmt: skip
+        super().__init__(*facts, **options)
         self._owner = 0
         self._inputs = NotedLock()
         self._lost = 0

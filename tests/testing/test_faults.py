@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import attrs
@@ -12,6 +9,7 @@ import pytest
 
 from parasync.testing import Faults, StoreFaults
 from parasync.testing._faults import Fates, Strikes
+from tests.hash_seeds import printed
 
 ROOT = Path(__file__).parents[2]
 EXPECTED = ["2 drop 0.133522", "7 drop 0.444227", "7 partition 0.329968", "15 delay 0.071633"]
@@ -37,11 +35,7 @@ def test_it_is_the_same_in_every_process_which_needs_no_pytest() -> None:
         "fates = Fates(Faults(seed=42, drop=0.1, delay=0.1, partition=0.05), 'in note:a 1', Strikes().note);"
         "print([[kind for kind in fates.next()] for _ in range(60)])"
     )
-    printed = set()
-    for hash_seed in ("0", "1"):
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
-        printed.add(subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True).stdout)
-    assert len(printed) == 1
+    assert printed(code)
 
 
 def test_each_line_and_each_seed_has_other_luck() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import attrs
 
@@ -14,9 +15,9 @@ from parasync.protocol import EncodedBody, Envelope, Kind, Version
 from parasync.stores import Draft, Outcome, Store, TopicState
 from parasync.testing._faults import StoreFaults
 from parasync.testing._faulty_store import FaultyStore
-from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Moment, Place
+from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Moment, Place, place_of
 
-NUMBER: str = "n"
+NUMBER: Final = "n"
 """The entry of `meta` in which a writer says which value this is."""
 
 
@@ -52,7 +53,7 @@ class Disk:
 
     def took(self, epoch: int, draft: Draft, version: Version) -> None:
         """A draft has become a version."""
-        place = (version.epoch, version.sequence)
+        place = place_of(version)
         before, self.contents[draft.key] = self.contents.get(draft.key, NOWHERE), place
         if self._replaying:
             return
@@ -96,7 +97,7 @@ class Disk:
     def predecessor(self, key: str, version: Version) -> Place:
         """Where the object was when this version was written."""
         places = [moment.place for moment in self.history[key]]
-        return ([NOWHERE, *places])[places.index((version.epoch, version.sequence))]
+        return ([NOWHERE, *places])[places.index(place_of(version))]
 
     def lowest_since(self, key: str, since_s: float) -> Place:
         """The lowest version that the object had here at some moment from then until now."""

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
+from parasync.protocol import Version
 from parasync.testing.simulation._course import Promise, Step, StepKind, Strike, Violation
 
 Place: TypeAlias = tuple[int, int]
@@ -96,6 +97,11 @@ class Journal:
     def is_forged(self, key: str, place: Place, number: int) -> bool:
         """Whether a frame of nobody claimed this content for this version."""
         return number in self.forged[key].get(place, ())
+
+
+def place_of(version: Version) -> Place:
+    """A version, as the onlooker writes it."""
+    return (version.epoch, version.sequence)
 
 
 def _lane(who: str) -> tuple[str, str]:

@@ -12,10 +12,10 @@ from parasync.codec import MsgpackCodec
 from parasync.protocol import EncodedBody, Envelope, Kind, Status, Version, parse_key
 from parasync.runtime._views import Change, Snapshot, Stats
 from parasync.testing.simulation._disk import Disk
-from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Place
+from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Place, place_of
 from parasync.testing.simulation._scenario import Topology
 from parasync.testing.simulation._tap import after
-from parasync.testing.simulation._watched import Watched, place_of, where
+from parasync.testing.simulation._watched import Watched, where
 
 ASKS_PER_S_MAX: Final = 40
 """How often one process may ask in any second of a simulation: more is a storm."""

@@ -14,7 +14,7 @@ from parasync.protocol import Version
 from parasync.runtime._authority import authority
 from parasync.runtime._office import Terms
 from parasync.testing.simulation._disk import NUMBER, Access, Disk
-from parasync.testing.simulation._journal import Journal
+from parasync.testing.simulation._journal import Journal, place_of
 from parasync.testing.simulation._scenario import Topology
 from parasync.testing.simulation._tap import Tap
 from parasync.topic import Topic
@@ -219,8 +219,7 @@ class Patron:
         return second
 
     def _done(self, key: str, version: Version, number: int) -> None:
-        place = (version.epoch, version.sequence)
-        if not self._journal.is_written(key, place, number):
+        if not self._journal.is_written(key, place_of(version), number):
             self._journal.broken("P9", self.name, f"acknowledged {key} {version}, which is not stored")
         self.acknowledged[key] = max(version, self.acknowledged.get(key, version))
 

@@ -10,11 +10,11 @@ from parasync.errors import ParasyncError
 from parasync.protocol import Envelope, Status, Version
 from parasync.runtime._synced import synced
 from parasync.runtime._views import Change
-from parasync.testing.simulation._journal import Journal
+from parasync.testing.simulation._journal import Journal, place_of
 from parasync.testing.simulation._judge import Judge
 from parasync.testing.simulation._scenario import Topology
 from parasync.testing.simulation._tap import Tap
-from parasync.testing.simulation._watched import Watched, place_of
+from parasync.testing.simulation._watched import Watched
 
 FOLLOWER_RESTS_S: Final = 2.0
 """How long one who follows the changes of a replica rests after each while faults strike, so that some become one."""

@@ -6,10 +6,9 @@ from typing import Any
 
 import attrs
 
-from parasync.protocol import Version
 from parasync.runtime._synced import synced
 from parasync.runtime._views import Snapshot
-from parasync.testing.simulation._journal import Place
+from parasync.testing.simulation._journal import Place, place_of
 
 
 @attrs.define(eq=False)
@@ -47,11 +46,6 @@ class Watched:
     raises: bool = False
     raised: int = 0
     stood: list[Place] = attrs.field(factory=list, repr=False)
-
-
-def place_of(version: Version) -> Place:
-    """A version, as the onlooker writes it."""
-    return (version.epoch, version.sequence)
 
 
 def where(snapshot: Snapshot[Any]) -> Place | None:

@@ -12,10 +12,11 @@ import attrs
 from parasync.codec import body_checksum
 from parasync.errors import UsageError
 from parasync.protocol import Envelope, Kind, Version
+from parasync.testing._faults import Struck
 from parasync.testing._faulty_transport import FaultyTransport
 from parasync.testing.simulation._course import Event, Strike
 from parasync.testing.simulation._disk import Disk
-from parasync.testing.simulation._journal import NOWHERE, Journal
+from parasync.testing.simulation._journal import NOWHERE, Journal, place_of
 from parasync.testing.simulation._judge import Judge
 from parasync.testing.simulation._patron import Patron, other_major
 from parasync.testing.simulation._reader import Reader
@@ -47,8 +48,6 @@ class World:
             raise UsageError("got a transport that cannot ask, expected one that can where messages are lost")
         self._buses: list[FaultyTransport] = []
         self._calm = False
-        writes = topology.writes or topology.topic
-        self._schema = writes.version
         self.keys = tuple(topology.topic[str(number)].key for number in range(topology.keys))
         names = ["disk"] if topology.disks == "shared" else [f"disk {number + 1}" for number in range(topology.authorities)]
         self.disks = [self._disk(name) for name in names]
@@ -63,8 +62,7 @@ class World:
         self._unreadable: set[int] = set()
 
     def _disk(self, name: str) -> Disk:
-        only = None if self._only is None else frozenset(strike[1:] for strike in self._only if strike[0] == name)
-        faults = attrs.evolve(self._faults.store, seed=_seed(self._seed, name), only=only)
+        faults = attrs.evolve(self._faults.store, seed=_seed(self._seed, name), only=self._strikes_of(name))
         major = self._topology.topic.schema.major
 
         def readable(number: int, schema_version: str) -> bool:
@@ -72,12 +70,16 @@ class World:
 
         return Disk(name, self._topology.store, faults, self.journal, readable)
 
+    def _strikes_of(self, who: str) -> frozenset[Struck] | None:
+        """What may strike one party; None for whatever the rates say."""
+        return None if self._only is None else frozenset(strike[1:] for strike in self._only if strike[0] == who)
+
     def _connect(self, who: str, *, shares: bool = False) -> Tap:
         """A connection of its own for one party."""
         bus = self._wire
         if not self._topology.monolith:
-            only = None if self._only is None else frozenset(strike[1:] for strike in self._only if strike[0] == who)
-            bus = FaultyTransport(self._wire, attrs.evolve(self._faults.network, seed=_seed(self._seed, who), only=only))
+            faults = attrs.evolve(self._faults.network, seed=_seed(self._seed, who), only=self._strikes_of(who))
+            bus = FaultyTransport(self._wire, faults)
             bus._link.strikes.witness = lambda strike: self.journal.struck(who, strike)
             self._buses.append(bus)
             if self._calm:
@@ -140,7 +142,7 @@ class World:
         patron = serving[0]
         for key, version in patron.acknowledged.items():
             stored = patron.disk.contents.get(key, NOWHERE)
-            if stored < (version.epoch, version.sequence) and not patron.disk.lost:
+            if stored < place_of(version) and not patron.disk.lost:
                 self.journal.broken("P9", patron.name, f"acknowledged {key} {version}; stored is {stored}")
         return patron.disk
 
@@ -150,14 +152,13 @@ class World:
         for reader in self.readers:
             reader.at_rest()
 
-    def write_all(self, number: int) -> int:
-        """Each object is written once more by the one that serves; returns the last number."""
+    def write_all(self, number: int) -> None:
+        """Each object is written once more by the one that serves, with numbers above this one."""
         for patron in self.patrons:
             if patron.serving:
                 for key in self.keys:
                     number += 1
                     patron.put(key, number, "put")
-        return number
 
     def all_written(self, truth: Disk, above: int) -> None:
         """What was written when all was well must be there."""
