@@ -33,10 +33,13 @@ BAD_SERVICE = """
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """An empty project, whose pytest finds this parasync, and nothing of the one that runs now."""
+    """An empty project, whose pytest finds this parasync, and nothing of the one that runs now.
+
+    Nor does it know where it runs: with `CI` or `BUILD_NUMBER` set, pytest prints whole failures in its summary.
+    """
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     monkeypatch.setenv("PYTHONPATH", path)
-    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_XDIST_WORKER"):
+    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_XDIST_WORKER", "CI", "BUILD_NUMBER"):
         monkeypatch.delenv(name, raising=False)
     return pytester
 
