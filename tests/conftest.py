@@ -1,9 +1,10 @@
-"""What every test shares: how hypothesis searches, and what the garbage collector looks through."""
+"""What every test shares: how hypothesis searches, what the garbage collector looks through, and what Ctrl-C does."""
 
 from __future__ import annotations
 
 import gc
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -14,6 +15,10 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, max_examples=2_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+# A shell ignores Ctrl-C for what it runs in the background, and so would the programs that are tested by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
