@@ -14,7 +14,11 @@ from benchmarks import (
     b2_throughput,
     b3_latency,
     b4_read,
+    b6_many,
     b7_fan_out,
+    b8_overload,
+    b9_currency,
+    b10_growth,
     instructions,
     machine,
     outcome,
@@ -24,7 +28,18 @@ from benchmarks import (
 from benchmarks.contest import Result, Scenario, Size, hold
 
 SCENARIOS: Final[dict[str, Scenario]] = {
-    module.SCENARIO.name: module.SCENARIO for module in (b1_in_process, b2_throughput, b3_latency, b4_read, b7_fan_out)
+    module.SCENARIO.name: module.SCENARIO
+    for module in (
+        b1_in_process,
+        b2_throughput,
+        b3_latency,
+        b4_read,
+        b6_many,
+        b7_fan_out,
+        b8_overload,
+        b9_currency,
+        b10_growth,
+    )
 }
 ROUNDS: Final = 15
 QUICK_ROUNDS: Final = 3

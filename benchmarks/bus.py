@@ -16,6 +16,7 @@ from nats.js.kv import KeyValue
 
 from benchmarks.orders import CODEC, FAST_CODEC, ORDERS, Order, order
 from parasync import MsgpackCodec, authority, synced
+from parasync.runtime._office import Terms
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport, PrefixedSubjects
 
@@ -162,13 +163,15 @@ class Ours:
 
 
 @asynccontextmanager
-async def ours(url: str, codec: MsgpackCodec, idents: list[str], prefix: str) -> AsyncIterator[Ours]:
+async def ours(
+    url: str, codec: MsgpackCodec, idents: list[str], prefix: str, terms: Terms | None = None
+) -> AsyncIterator[Ours]:
     """One replica for each id, which holds its first value."""
     async with AsyncExitStack() as stack:
         subjects = PrefixedSubjects(prefix)
         writer = await stack.enter_async_context(NatsTransport(url, codec=codec, subjects=subjects))
         reader = await stack.enter_async_context(NatsTransport(url, codec=codec, subjects=subjects))
-        owner = await stack.enter_async_context(authority(ORDERS, writer))
+        owner = await stack.enter_async_context(authority(ORDERS, writer, terms=terms))
         for ident in dict.fromkeys(idents):
             await owner.put(ident, order(0))
         replicas = [synced(ORDERS[ident], reader) for ident in idents]

@@ -16,7 +16,7 @@ from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Member
 from parasync.runtime._recovery import Pace, Recovery
 from parasync.runtime._sources import Source
-from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, beats_over
+from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, asks_over, beats_over
 
 logger: Final = logging.getLogger("parasync")
 
@@ -123,8 +123,8 @@ class Hub:
 
     def hear(self, member: Member[Any], group: Group, pace: Pace) -> Ear | None:
         """Tell probing authorities which epoch the replica has heard, and learn from them, and from beats, what it missed."""
-        transport = self.transport
-        if not isinstance(transport, AskTransport) or not transport.capabilities.ask:
+        transport = asks_over(self.transport)
+        if transport is None or not self.transport.capabilities.ask:
             return None
         # One in each loop: a probe that has to be answered in a loop that has ended is never answered.
         place = (parse_key(member.key).topic, current_loop(), member.announced is None)
@@ -154,8 +154,9 @@ class Hub:
             _hubs.pop(id(self.transport), None)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> Task[None]:
-        if isinstance(self.transport, AskTransport):
-            return self.transport.spawn(work, name)
+        bus = asks_over(self.transport)
+        if bus is not None:
+            return bus.spawn(work, name)
         return asyncio.get_running_loop().create_task(work, name=name)
 
 

@@ -8,7 +8,6 @@ ever. So they leave a note, and whoever holds the lock carries it out.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -24,7 +23,8 @@ class NotedLock:
 
     def __init__(self) -> None:
         self.raw = threading.Lock()
-        self.notes: deque[Callable[[], Any]] = deque()
+        # A deque would take ten times the memory of an empty list, in each of very many locks.
+        self.notes: list[Callable[[], Any]] = []
 
     def __enter__(self) -> None:
         self.raw.acquire()
@@ -43,11 +43,11 @@ class NotedLock:
         """Carry out the notes, unless somebody holds the lock: that one will."""
         while self.notes and self.raw.acquire(blocking=False):
             # Kept until the lock is released: what they refer to may be destroyed with them.
-            done = []
+            done: list[Callable[[], Any]] = []
             try:
-                while self.notes:
-                    action = self.notes.popleft()
-                    done.append(action)
-                    action()
+                while len(done) < len(self.notes):
+                    done.append(self.notes[len(done)])
+                    done[-1]()
             finally:
+                del self.notes[: len(done)]
                 self.raw.release()

@@ -72,8 +72,8 @@ class Member(Replica[T], Generic[T]):
         """Stands for all listeners; None where there are none."""
         self.turn: Listener | None = None
         """Who is being called now, by the one thread that may."""
-        self.pending: deque[tuple[Change[Any], Listener]] = deque()
-        """Changes that wait to be called after that, with those who listened when they happened."""
+        self.pending: deque[tuple[Change[Any], Listener]] | None = None
+        """Changes that wait to be called after that, with those who listened when they happened; None before the first."""
         self.watchers: tuple[Callable[[], None], ...] = ()
         self.attend: Callable[[bool], None] = _nothing
         self.repeat = repeat
@@ -136,6 +136,8 @@ def _all_of(member: Member[Any], listeners: tuple[Listener, ...]) -> Listener:
 def enlist(calls: list[Call], member: Member[Any], listener: Listener, change: Change[Any]) -> None:
     """Under the lock: have a listener called, by this thread or by the one that has the turn, after what waits already."""
     pending = member.pending
+    if pending is None:
+        pending = member.pending = deque()
     # Who began to listen later must not be told of what came before, so only changes for the same listeners are merged.
     if len(pending) >= LISTENER_PENDING_MAX and pending[-1][1] is listener:
         pending[-1] = (merge(pending[-1][0], change), listener)

@@ -7,7 +7,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
 from types import MethodType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
@@ -24,7 +24,7 @@ from parasync.runtime._recorder import Recorder
 from parasync.runtime._recovery import Pace, Recovery
 from parasync.runtime._sources import Refetch, RefetchSource, Source, TopicSource, check_envelope
 from parasync.topic import Ref
-from parasync.transports._protocol import AskTransport, SyncTransport
+from parasync.transports._protocol import AskTransport, SyncTransport, asks_over
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Seat(Generic[T]):
         recorder: Recorder | None,
     ) -> None:
         self.loop = _loop_for(transport)
-        asks = isinstance(transport, AskTransport) and transport.capabilities.ask
+        asks = asks_over(transport) is not None and transport.capabilities.ask
         askable = refetch is not None or asks
         if self.loop is None and refetch is not None and inspect.iscoroutinefunction(refetch):
             raise UsageError("got an async refetch and no event loop, expected a plain function, or a replica made in a loop")
@@ -126,8 +126,8 @@ class Seat(Generic[T]):
             self.member.announced = 0
             source, kind = partial(RefetchSource, refetch), ("refetch", ref.key, *_identity(refetch))
         else:
-            assert isinstance(self.transport, AskTransport)  # noqa: S101  # askable, and by nothing else
-            source, kind = partial(TopicSource, self.transport, topic), ("ask", topic)
+            bus = cast("AskTransport", self.transport)  # askable, and by nothing else
+            source, kind = partial(TopicSource, bus, topic), ("ask", topic)
         self._ear = self.hub.hear(self.member, self.group, self.pace)
         if self.loop is None:
             self.attempts = Attempts(source(), self.pace, self.member, self.group)
@@ -159,7 +159,8 @@ class _Attend:
 def _loop_for(transport: SyncTransport) -> AbstractEventLoop | None:
     """The loop in which a replica asks: that of its bus where there is one, else the running one, else none."""
     running = current_loop()
-    bound = transport.loop if isinstance(transport, AskTransport) else None
+    bus = asks_over(transport)
+    bound = None if bus is None else bus.loop
     if bound is not None and bound is not running:
         where = "another event loop" if running is not None else "no event loop"
         raise UsageError(f"got {where}, expected the one in which the transport was entered: make the replica there")

@@ -76,7 +76,7 @@ class Session:
         self._wake = self.wire.wake
         self._lines: dict[tuple[bool, str], Line] = {}
         # Which of them a subject is, in lower case, as the client tells it; keys that differ in case only share an entry.
-        self._of_subject: dict[str, set[tuple[bool, str]]] = {}
+        self._of_subject: dict[str, tuple[tuple[bool, str], ...]] = {}
         self._refusals = Refusals(self.wire, self._interrupt_subject)
         self._payload_bytes_max = 0
         self.body_bytes_max = 0
@@ -191,7 +191,8 @@ class Session:
         if (topical, name) not in self._lines:
             sink = self._receiver.topic_sink(name) if topical else self._receiver.key_sink(name)
             self._lines[topical, name] = self.wire.open(subject, sink)
-            self._of_subject.setdefault(subject.lower(), set()).add((topical, name))
+            place = subject.lower()
+            self._of_subject[place] = (*self._of_subject.get(place, ()), (topical, name))
         return unsubscribe
 
     def in_loop(self, function: Callable[..., None], *args: Any) -> None:
@@ -219,10 +220,12 @@ class Session:
             line = self._lines.pop((topical, name), None)
             if line is not None:
                 self.wire.shut(line)
-                others = self._of_subject[line.subject.lower()]
-                others.remove((topical, name))
-                if not others:
-                    del self._of_subject[line.subject.lower()]
+                place = line.subject.lower()
+                others = tuple([other for other in self._of_subject[place] if other != (topical, name)])
+                if others:
+                    self._of_subject[place] = others
+                else:
+                    del self._of_subject[place]
 
     def _subscribers(self, name: str, topical: bool) -> Targets:
         return (self.fanout.topics if topical else self.fanout.keys).get(name, ())

@@ -37,8 +37,9 @@ Those that claim `beats` promise with `BeatTransport`:
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableMapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -257,6 +258,19 @@ class BeatTransport(Protocol):
             ClosedError: the transport was closed.
             UsageError: called from another thread or loop than this transport allows.
         """
+
+
+def asks_over(transport: SyncTransport) -> AskTransport | None:
+    """The transport, if it has what asking takes; whether it does ask, its capabilities say."""
+    # To look at all members of a protocol takes long, and every replica asks this.
+    kind = type(transport)
+    asks = _asking.get(kind)
+    if asks is None:
+        asks = _asking[kind] = isinstance(transport, AskTransport)
+    return cast("AskTransport", transport) if asks else None
+
+
+_asking: Final[MutableMapping[type, bool]] = WeakKeyDictionary()
 
 
 def beats_over(transport: SyncTransport) -> BeatTransport | None:
