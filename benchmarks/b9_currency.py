@@ -16,7 +16,7 @@ from benchmarks.contest import Case, Contestant, Metric, Scenario, Size, Target,
 from benchmarks.orders import CODEC, ORDERS, Order, order
 from parasync import authority, synced
 from parasync.runtime._office import Terms
-from parasync.runtime._recovery import JITTER_MAX_S, Pace
+from parasync.runtime._recovery import Pace
 from parasync.testing import ChaosProxy, FaultyTransport
 from parasync.transports.nats import NatsTransport, PrefixedSubjects
 
@@ -121,7 +121,7 @@ def _objects(size: Size, count: int) -> int:
 @contextmanager
 def _cases(size: Size) -> Iterator[list[Case]]:
     with on_server(lambda url, stack: _open(url, stack, size)) as ((losing, idling), runner):
-        bound_s = Terms().beat_min_interval_s + Pace().beat_grace_s + JITTER_MAX_S
+        bound_s = Terms().beat_min_interval_s + Pace().beat_grace_s + Pace().jitter_max_s
         healing = (
             Contestant(OURS, lambda: runner.run(losing.turn()), ours=True),
             Contestant(BOUND, lambda: {"p50": bound_s, "worst": bound_s}),

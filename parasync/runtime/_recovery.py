@@ -35,7 +35,7 @@ Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None], str], Task[None]]
 ASK_FLOOR_S: Final = 0.01
 """Seconds between two asks of one source at the least, so that many needs become one ask; a call that waits goes first."""
 JITTER_MAX_S: Final = 0.05
-"""The longest random delay in seconds of an ask that no call of the user waits for."""
+"""How long an ask that no call of the user waits for is put off at the most, in seconds, unless a `Pace` says otherwise."""
 
 
 @attrs.frozen
@@ -46,6 +46,8 @@ class Pace:
         reconcile_interval_s: seconds between two proofs of a replica whose transport may lose messages, if no beats prove it.
         ask_timeout_s: seconds that one ask may take.
         beat_grace_s: seconds that a version which a beat names may take to come, before it is asked for.
+        jitter_max_s: the longest random delay in seconds of an ask that no call of the user waits for. Where thousands of
+            processes hear of the same restart, it is what keeps them from asking at once.
         backoff_base_s: the longest first delay after a failure.
         backoff_max_s: the longest delay of all.
         clock: monotonic seconds.
@@ -58,13 +60,15 @@ class Pace:
     reconcile_interval_s: float = 30.0
     ask_timeout_s: float = 2.0
     beat_grace_s: float = 0.1
+    jitter_max_s: float = JITTER_MAX_S
     backoff_base_s: float = 0.1
     backoff_max_s: float = 5.0
     clock: Clock = monotonic_s
     random: Callable[[], float] = uniform
 
     def __attrs_post_init__(self) -> None:
-        check_seconds(self, "reconcile_interval_s", "ask_timeout_s", "beat_grace_s", "backoff_base_s", "backoff_max_s")
+        check_seconds(self, "reconcile_interval_s", "ask_timeout_s", "beat_grace_s", "jitter_max_s")
+        check_seconds(self, "backoff_base_s", "backoff_max_s")
 
     def backoff(self) -> Backoff:
         """A new backoff with these bounds."""
@@ -275,4 +279,4 @@ class Recovery:
         return self._pace.clock() + self._pace.reconcile_interval_s * (1.0 - 0.15 * self._pace.random())
 
     def _jitter_s(self) -> float:
-        return JITTER_MAX_S * self._pace.random()
+        return self._pace.jitter_max_s * self._pace.random()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -442,6 +443,21 @@ async def test_an_authority_that_answers_nothing_is_not_asked_without_pause() ->
 
 
 @in_virtual_time
+async def test_a_longer_jitter_spreads_the_asks_of_many_processes() -> None:
+    chance = random.Random(7)
+    asked_s: list[float] = []
+    for _ in range(100):
+        async with asking(pace=pace(jitter_max_s=10.0, random=chance.random)) as (bus, author, replica):
+            await replica.ready()
+            began_s = now_s()
+            bus.interrupt("a reason that all of them hear")
+            await replica.when_idle()
+            asked_s.append(author.times_s[-1] - began_s)
+    assert 8 < max(asked_s) <= 10.0 + ASK_FLOOR_S
+    assert max(sum(second <= at < second + 1 for at in asked_s) for second in range(10)) < 30
+
+
+@in_virtual_time
 async def test_one_replica_with_a_need_that_never_closes_starves_no_other() -> None:
     async with asking() as (bus, author, replica):
         stuck = synced(NOTES["stuck"], bus, pace=pace())
@@ -788,7 +804,10 @@ async def test_other_threads_make_no_heap_of_work_for_a_loop_that_is_busy() -> N
 # Options
 
 
-@pytest.mark.parametrize("name", ["reconcile_interval_s", "ask_timeout_s", "backoff_base_s", "backoff_max_s"])
+TIMES = ["reconcile_interval_s", "ask_timeout_s", "beat_grace_s", "jitter_max_s", "backoff_base_s", "backoff_max_s"]
+
+
+@pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "1", None])
 def test_times_that_nobody_can_wait_for_are_refused(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=name):

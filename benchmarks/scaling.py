@@ -1,0 +1,201 @@
+"""What it costs to have many readers: `python -m benchmarks.scaling` counts it, and fills the page of the documentation.
+
+Small worlds are counted on a real server, each reader with a connection of its own as if it were a process; large ones in
+virtual time, where ten thousand readers take no machines. Each count stands beside what the formula of the page says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import nats
+
+from benchmarks.bus import PATIENCE_S
+from benchmarks.contest import check
+from benchmarks.orders import ORDERS, order
+from benchmarks.report import between
+from parasync import InProcessTransport, MemoryStore, Status, authority, synced
+from parasync.protocol import Request, Response
+from parasync.runtime._office import Terms
+from parasync.testing import FaultyTransport, run
+from parasync.transports._nats_process import NatsServer
+from parasync.transports.nats import NatsTransport, PrefixedSubjects
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "explanation" / "scaling.md"
+READERS: Final = (1, 5, 25)
+OBJECTS: Final = 20
+"""How many objects each of the readers follows on the real server."""
+CROWDS: Final = (100, 1_000, 10_000)
+"""How many readers, of one object, there are in virtual time."""
+BEAT_S: Final = 0.2
+BEATS: Final = 20
+WRITES: Final = 50
+
+
+class Counted:
+    """What a server has sent and taken since the last look, as its monitoring says."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self._server = server
+        self._last: dict[str, int] = {}
+
+    async def look(self) -> dict[str, int]:
+        """The counts since the last look; of subscriptions, all that there are."""
+        found = await asyncio.to_thread(self._read)
+        last, self._last = self._last, found
+        return {name: value - last.get(name, 0) for name, value in found.items()} | {"subscriptions": found["subscriptions"]}
+
+    def _read(self) -> dict[str, int]:
+        with urllib.request.urlopen(f"{self._server.monitor_url}/varz", timeout=PATIENCE_S) as page:
+            facts: dict[str, Any] = json.load(page)
+        return {name: facts[name] for name in ("in_msgs", "out_msgs", "out_bytes", "subscriptions")}
+
+
+async def on_a_server(readers: int) -> dict[str, float]:
+    """Counts of a real server with so many readers of the same objects."""
+    with NatsServer(monitor=True) as server:
+        async with AsyncExitStack() as stack:
+            subjects = PrefixedSubjects("scaling")
+            writer = await stack.enter_async_context(NatsTransport(server.url, subjects=subjects))
+            terms = Terms(beat_interval_s=BEAT_S, beat_min_interval_s=BEAT_S, probe_interval_s=3600.0)
+            store = MemoryStore()
+            counted = Counted(server)
+            empty = (await counted.look())["subscriptions"]
+            async with authority(ORDERS, writer, store=store, terms=terms) as owner:
+                for number in range(OBJECTS):
+                    await owner.put(str(number), order(number))
+                buses = [await stack.enter_async_context(NatsTransport(server.url, subjects=subjects)) for _ in range(readers)]
+                replicas = [
+                    await stack.enter_async_context(synced(ORDERS[str(number)], bus)) for bus in buses for number in range(OBJECTS)
+                ]
+                await _current(replicas)
+                await asyncio.sleep(5 * BEAT_S)
+                subscriptions = (await counted.look())["subscriptions"] - empty
+                await asyncio.sleep(BEATS * BEAT_S)
+                idle = await counted.look()
+                for number in range(WRITES):
+                    await owner.put("0", order(OBJECTS + number))
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(4 * BEAT_S)
+                wrote = await counted.look()
+            asked = await _asks(server.url, stack)
+            async with authority(ORDERS, writer, store=store, terms=terms):
+                await asyncio.sleep(4 * BEAT_S)
+                await _current(replicas)
+            check(all(replica.value.number >= OBJECTS for replica in replicas[::OBJECTS]), "a reader missed what was written")
+            beats = idle["out_msgs"] / readers
+            return {
+                "subscriptions": subscriptions,
+                "messages a beat": idle["out_msgs"] / BEATS,
+                "bytes a beat": idle["out_bytes"] / BEATS,
+                "messages a write": (wrote["out_msgs"] - readers * (0.5 + 4 * BEAT_S) / BEAT_S) / WRITES if beats else 0.0,
+                "asks after a restart": len(asked),
+            }
+
+
+async def _asks(url: str, stack: AsyncExitStack) -> list[str]:
+    connection = await nats.connect(url)
+    stack.push_async_callback(connection.close)
+    asked: list[str] = []
+
+    async def heard(message: Any) -> None:
+        asked.append(message.subject)
+
+    await connection.subscribe("scaling-ask.>", cb=heard)
+    await connection.flush()
+    return asked
+
+
+async def _current(replicas: list[synced[Any]]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        for replica in replicas:
+            await replica.ready()
+            await replica.when_idle()
+
+
+class Bus(InProcessTransport):
+    """A bus that notes when it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[float] = []
+
+    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+        """Note it, and pass it on."""
+        self.asked.append(asyncio.get_running_loop().time())
+        return await super().ask(topic, request, timeout_s)
+
+
+async def _crowd(readers: int) -> dict[str, float]:
+    bus, store = Bus(), MemoryStore()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(bus)
+        line = await stack.enter_async_context(FaultyTransport(bus))
+        async with authority(ORDERS, line, store=store) as owner:
+            await owner.put("1", order(1))
+            buses = [FaultyTransport(bus) for _ in range(readers)]
+            replicas = [await stack.enter_async_context(synced(ORDERS["1"], each)) for each in buses]
+            joined = await _settled(bus, replicas)
+        # Another life, of whose first write nobody hears.
+        async with authority(ORDERS, line, store=MemoryStore()) as owner:
+            again = await _settled(bus, replicas)
+            line.partition(incoming=False)
+            await owner.put("1", order(2))
+            line.heal()
+            lost = await _settled(bus, replicas, value=2)
+    return {"join": joined, "restart": again, "lost": lost}
+
+
+async def _settled(bus: Bus, replicas: list[synced[Any]], value: int | None = None) -> Any:
+    """Wait until everybody is current; how many asks that took, how many within 10 ms, and how long until the last was sent."""
+    clock, before = asyncio.get_running_loop().time, len(bus.asked)
+    start = clock()
+    while clock() - start < 20:
+        await asyncio.sleep(1)
+    check(all(replica.status is Status.OK for replica in replicas), "a reader is not current")
+    check(value is None or all(replica.value.number == value for replica in replicas), "a reader missed what was written")
+    asked = [at - start for at in bus.asked[before:]]
+    busiest = max(Counter(int(at * 100) for at in asked).values(), default=0)
+    return len(asked), busiest, max(asked, default=0.0)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Count all, and write it down."""
+    small = {readers: asyncio.run(on_a_server(readers)) for readers in READERS}
+    formulas = {
+        "subscriptions": lambda readers: readers * (OBJECTS + 3),
+        "messages a beat": lambda readers: readers + 1,
+        "messages a write": lambda readers: readers,
+        "asks after a restart": lambda readers: readers,
+    }
+    names = list(next(iter(small.values())))
+    rows = []
+    for name in names:
+        formula = formulas.get(name)
+        cells = [f"{found[name]:,.0f}" + (f" ({formula(readers):,})" if formula else "") for readers, found in small.items()]
+        rows.append([name, *cells])
+    measured = _table(["counted (by the formula)", *(f"{readers} readers" for readers in READERS)], rows)
+    large = {readers: run(lambda readers=readers: _crowd(readers), steps_max=10**9) for readers in CROWDS}  # type: ignore[misc]
+    rows = [
+        [f"{readers:,}", *(f"{asks:,} asks, {busiest:,} in 10 ms, {last_s:.2f} s" for asks, busiest, last_s in found.values())]
+        for readers, found in large.items()
+    ]
+    simulated = _table(["readers", "all join at once", "the authority starts anew", "a last message is lost"], rows)
+    print(measured, simulated, sep="\n\n")
+    if PAGE.exists():
+        PAGE.write_text(between(between(PAGE.read_text(), "measured", measured), "simulated", simulated))
+
+
+if __name__ == "__main__":
+    main()
