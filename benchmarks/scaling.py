@@ -11,8 +11,9 @@ import json
 import urllib.request
 from collections import Counter
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import nats
 
@@ -20,7 +21,7 @@ from benchmarks.bus import PATIENCE_S
 from benchmarks.contest import check
 from benchmarks.orders import ORDERS, order
 from benchmarks.report import between
-from parasync import InProcessTransport, MemoryStore, Status, authority, synced
+from parasync import InProcessTransport, MemoryStore, Pace, Status, authority, synced
 from parasync.protocol import Request, Response
 from parasync.runtime._office import Terms
 from parasync.testing import FaultyTransport, run
@@ -31,11 +32,12 @@ PAGE: Final = Path(__file__).parents[1] / "docs" / "explanation" / "scaling.md"
 READERS: Final = (1, 5, 25)
 OBJECTS: Final = 20
 """How many objects each of the readers follows on the real server."""
-CROWDS: Final = (100, 1_000, 10_000)
-"""How many readers, of one object, there are in virtual time."""
+CROWDS: Final = ((100, 0.05), (1_000, 0.05), (10_000, 0.05), (10_000, 2.0))
+"""How many readers of one object there are in virtual time, and how long they put off their asks at the most."""
 BEAT_S: Final = 0.2
 BEATS: Final = 20
 WRITES: Final = 50
+PAUSE_S: Final = 0.01
 
 
 class Counted:
@@ -66,14 +68,13 @@ async def on_a_server(readers: int) -> dict[str, float]:
             terms = Terms(beat_interval_s=BEAT_S, beat_min_interval_s=BEAT_S, probe_interval_s=3600.0)
             store = MemoryStore()
             counted = Counted(server)
-            empty = (await counted.look())["subscriptions"]
             async with authority(ORDERS, writer, store=store, terms=terms) as owner:
                 for number in range(OBJECTS):
                     await owner.put(str(number), order(number))
+                empty = (await counted.look())["subscriptions"]
                 buses = [await stack.enter_async_context(NatsTransport(server.url, subjects=subjects)) for _ in range(readers)]
-                replicas = [
-                    await stack.enter_async_context(synced(ORDERS[str(number)], bus)) for bus in buses for number in range(OBJECTS)
-                ]
+                followed = [(ORDERS[str(number)], bus) for bus in buses for number in range(OBJECTS)]
+                replicas = [await stack.enter_async_context(synced(*each)) for each in followed]
                 await _current(replicas)
                 await asyncio.sleep(5 * BEAT_S)
                 subscriptions = (await counted.look())["subscriptions"] - empty
@@ -81,7 +82,7 @@ async def on_a_server(readers: int) -> dict[str, float]:
                 idle = await counted.look()
                 for number in range(WRITES):
                     await owner.put("0", order(OBJECTS + number))
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(PAUSE_S)
                 await asyncio.sleep(4 * BEAT_S)
                 wrote = await counted.look()
             asked = await _asks(server.url, stack)
@@ -89,12 +90,12 @@ async def on_a_server(readers: int) -> dict[str, float]:
                 await asyncio.sleep(4 * BEAT_S)
                 await _current(replicas)
             check(all(replica.value.number >= OBJECTS for replica in replicas[::OBJECTS]), "a reader missed what was written")
-            beats = idle["out_msgs"] / readers
+            beaten = (readers + 1) * (WRITES * PAUSE_S + 4 * BEAT_S) / BEAT_S
             return {
                 "subscriptions": subscriptions,
                 "messages a beat": idle["out_msgs"] / BEATS,
                 "bytes a beat": idle["out_bytes"] / BEATS,
-                "messages a write": (wrote["out_msgs"] - readers * (0.5 + 4 * BEAT_S) / BEAT_S) / WRITES if beats else 0.0,
+                "messages a write": (wrote["out_msgs"] - beaten) / WRITES,
                 "asks after a restart": len(asked),
             }
 
@@ -132,7 +133,15 @@ class Bus(InProcessTransport):
         return await super().ask(topic, request, timeout_s)
 
 
-async def _crowd(readers: int) -> dict[str, float]:
+class Wave(NamedTuple):
+    """Asks that have one cause: how many, how many of them within 10 ms, and when the last was sent."""
+
+    asks: int
+    busiest: int
+    last_s: float
+
+
+async def _crowd(readers: int, jitter_max_s: float) -> tuple[Wave, Wave, Wave]:
     bus, store = Bus(), MemoryStore()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(bus)
@@ -140,7 +149,8 @@ async def _crowd(readers: int) -> dict[str, float]:
         async with authority(ORDERS, line, store=store) as owner:
             await owner.put("1", order(1))
             buses = [FaultyTransport(bus) for _ in range(readers)]
-            replicas = [await stack.enter_async_context(synced(ORDERS["1"], each)) for each in buses]
+            pace = Pace(jitter_max_s=jitter_max_s)
+            replicas = [await stack.enter_async_context(synced(ORDERS["1"], each, pace=pace)) for each in buses]
             joined = await _settled(bus, replicas)
         # Another life, of whose first write nobody hears.
         async with authority(ORDERS, line, store=MemoryStore()) as owner:
@@ -149,20 +159,19 @@ async def _crowd(readers: int) -> dict[str, float]:
             await owner.put("1", order(2))
             line.heal()
             lost = await _settled(bus, replicas, value=2)
-    return {"join": joined, "restart": again, "lost": lost}
+    return joined, again, lost
 
 
-async def _settled(bus: Bus, replicas: list[synced[Any]], value: int | None = None) -> Any:
-    """Wait until everybody is current; how many asks that took, how many within 10 ms, and how long until the last was sent."""
+async def _settled(bus: Bus, replicas: list[synced[Any]], value: int | None = None) -> Wave:
+    """Wait until everybody is current."""
     clock, before = asyncio.get_running_loop().time, len(bus.asked)
     start = clock()
-    while clock() - start < 20:
-        await asyncio.sleep(1)
+    await asyncio.sleep(20)
     check(all(replica.status is Status.OK for replica in replicas), "a reader is not current")
     check(value is None or all(replica.value.number == value for replica in replicas), "a reader missed what was written")
     asked = [at - start for at in bus.asked[before:]]
     busiest = max(Counter(int(at * 100) for at in asked).values(), default=0)
-    return len(asked), busiest, max(asked, default=0.0)
+    return Wave(len(asked), busiest, max(asked, default=0.0))
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -186,12 +195,12 @@ def main() -> None:
         cells = [f"{found[name]:,.0f}" + (f" ({formula(readers):,})" if formula else "") for readers, found in small.items()]
         rows.append([name, *cells])
     measured = _table(["counted (by the formula)", *(f"{readers} readers" for readers in READERS)], rows)
-    large = {readers: run(lambda readers=readers: _crowd(readers), steps_max=10**9) for readers in CROWDS}  # type: ignore[misc]
+    large = {each: run(partial(_crowd, *each), steps_max=10**9) for each in CROWDS}
     rows = [
-        [f"{readers:,}", *(f"{asks:,} asks, {busiest:,} in 10 ms, {last_s:.2f} s" for asks, busiest, last_s in found.values())]
-        for readers, found in large.items()
+        [f"{readers:,}", f"{jitter_s:g} s", *(f"{each.asks:,} asks, {each.busiest:,} in 10 ms, {each.last_s:.2f} s" for each in found)]
+        for (readers, jitter_s), found in large.items()
     ]
-    simulated = _table(["readers", "all join at once", "the authority starts anew", "a last message is lost"], rows)
+    simulated = _table(["readers", "`jitter_max_s`", "all join at once", "the authority starts anew", "a last message is lost"], rows)
     print(measured, simulated, sep="\n\n")
     if PAGE.exists():
         PAGE.write_text(between(between(PAGE.read_text(), "measured", measured), "simulated", simulated))
