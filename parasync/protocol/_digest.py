@@ -19,12 +19,11 @@ from struct import Struct
 from typing import Final
 from zlib import crc32
 
-from parasync.protocol._messages import Position
+from parasync.protocol._positions import Position
+from parasync.protocol._scans import BUCKETS
 
 DIGEST_BYTES: Final = 16
 """The size of a digest."""
-BUCKETS: Final = 256
-"""How many buckets the objects of a topic are spread over."""
 
 _MODULUS: Final = 1 << (8 * DIGEST_BYTES)
 _HEAD: Final = Struct(">QQI")
@@ -49,7 +48,7 @@ class Digest:
         """An object has moved from one position to another; None stands for not being there."""
         data = key.encode()
         change = (0 if new is None else _element(data, new)) - (0 if old is None else _element(data, old))
-        bucket = crc32(data) % BUCKETS
+        bucket = _bucket(data)
         self.count += (new is not None) - (old is not None)
         self.total = (self.total + change) % _MODULUS
         self.buckets[bucket] = (self.buckets[bucket] + change) % _MODULUS
@@ -67,6 +66,15 @@ class Digest:
         copied = Digest()
         copied.count, copied.total, copied.buckets = self.count, self.total, list(self.buckets)
         return copied
+
+
+def bucket_of(key: str) -> int:
+    """The number of the bucket that an object belongs to, from 0 on."""
+    return _bucket(key.encode())
+
+
+def _bucket(key: bytes) -> int:
+    return crc32(key) % BUCKETS
 
 
 def _element(key: bytes, position: Position) -> int:

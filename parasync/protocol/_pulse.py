@@ -12,7 +12,8 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from parasync.protocol._digest import Digest
-from parasync.protocol._messages import BEAT_INTERVALS_MAX, BEAT_NAMES_MAX, Beat, Position
+from parasync.protocol._messages import BEAT_INTERVALS_MAX, BEAT_NAMES_MAX, Beat
+from parasync.protocol._positions import Position
 from parasync.protocol._version import Version
 
 
