@@ -78,6 +78,7 @@ __all__ = [
     "Beat",
     "Catalogue",
     "Compare",
+    "Compare",
     "Digest",
     "Digests",
     "EncodedBody",
