@@ -78,7 +78,6 @@ __all__ = [
     "Beat",
     "Catalogue",
     "Compare",
-    "Compare",
     "Digest",
     "Digests",
     "EncodedBody",
