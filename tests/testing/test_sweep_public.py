@@ -110,7 +110,7 @@ CALLS: dict[str, Callable[[House], Awaitable[Any]]] = {
 
 NEVER_WAIT = {"synced.__aenter__", "InProcessTransport.probe", "Changes.__aenter__", "Changes.__aexit__"}
 NEVER_WAIT |= {"InProcessTransport.__aenter__"}
-NEVER_WAIT |= {f"MemoryStore.{name}" for name in ("claim", "history_lost", "state", "write", "read", "page")}
+NEVER_WAIT |= {f"MemoryStore.{name}" for name in STORE}
 
 
 async def call(name: str, cut: Cut) -> None:
@@ -278,10 +278,12 @@ async def store(name: str, cut: Cut) -> None:
         "write": lambda: kept.write("note", 1, draft),
         "read": lambda: kept.read("note", ["note:a"]),
         "page": lambda: kept.page("note", prefix="", after="", limit=1),
+        "positions": lambda: kept.positions("note", after="", limit=1),
     }
     await cut(calls[name]())
 
 
+STORE = ("claim", "history_lost", "state", "write", "read", "page", "positions")
 SCENES: dict[str, Callable[[Cut], Any]] = {
     **{name: partial(call, name) for name in CALLS},
     "authority.__aenter__": begin_authority,
@@ -295,7 +297,7 @@ SCENES: dict[str, Callable[[Cut], Any]] = {
     "InProcessTransport.__aenter__": enter_transport,
     "InProcessTransport.aclose": partial(end_transport, leave=False),
     "InProcessTransport.__aexit__": partial(end_transport, leave=True),
-    **{f"MemoryStore.{name}": partial(store, name) for name in ("claim", "history_lost", "state", "write", "read", "page")},
+    **{f"MemoryStore.{name}": partial(store, name) for name in STORE},
 }
 
 
