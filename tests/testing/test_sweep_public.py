@@ -108,6 +108,7 @@ CALLS: dict[str, Callable[[House], Awaitable[Any]]] = {
 }
 """Calls that change no lifetime: afterwards the whole house must be as it was."""
 
+STORE = ("claim", "history_lost", "state", "write", "read", "page", "positions")
 NEVER_WAIT = {"synced.__aenter__", "InProcessTransport.probe", "Changes.__aenter__", "Changes.__aexit__"}
 NEVER_WAIT |= {"InProcessTransport.__aenter__"}
 NEVER_WAIT |= {f"MemoryStore.{name}" for name in STORE}
@@ -283,7 +284,6 @@ async def store(name: str, cut: Cut) -> None:
     await cut(calls[name]())
 
 
-STORE = ("claim", "history_lost", "state", "write", "read", "page", "positions")
 SCENES: dict[str, Callable[[Cut], Any]] = {
     **{name: partial(call, name) for name in CALLS},
     "authority.__aenter__": begin_authority,
