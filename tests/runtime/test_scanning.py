@@ -147,7 +147,7 @@ async def test_what_is_not_named_stands_at_the_floor_of_the_asker() -> None:
 
 
 @in_virtual_time
-async def test_what_was_named_and_is_nowhere_is_absent_and_what_is_the_same_is_not_told() -> None:
+async def test_what_is_nowhere_is_absent_and_what_is_the_same_is_not_told() -> None:
     async with InProcessTransport() as bus, authority(NOTES, bus, terms=terms()) as owner:
         await owner.put("a", "x")
         truth = await stored_of(owner)
@@ -196,6 +196,17 @@ async def test_one_that_no_message_takes_keeps_no_other_from_its_answer() -> Non
 
 
 @in_virtual_time
+async def test_an_object_that_fills_a_message_goes_alone() -> None:
+    """With what is around it, it takes more than the limit of bodies."""
+    async with Tight() as bus, authority(NOTES, bus, terms=terms()) as owner:
+        for ident in "ab":
+            await owner.put(ident, "x" * (Tight.body_bytes_max - 5))
+        held: dict[str, Position] = {}
+        assert await reconciled(bus, held) == 2
+        assert held == await stored_of(owner)
+
+
+@in_virtual_time
 async def test_what_may_not_be_written_anew_yet_is_asked_for_again() -> None:
     async with InProcessTransport() as bus, authority(NOTES, bus, terms=terms(reissues_per_s_max=2)) as owner:
         held = {f"note:{number}": Position(Version(owner.epoch - 1, 1), 7) for number in range(5)}
@@ -237,7 +248,7 @@ class Slow(MemoryStore):
 
 
 @in_virtual_time
-async def test_what_was_read_in_another_life_stands_in_another_answer() -> None:
+async def test_another_life_gives_another_answer() -> None:
     store, reads = Slow(), 0
 
     async def take_another_epoch(_: Sequence[str]) -> None:
