@@ -2,42 +2,46 @@
 
 from parasync.protocol._authority import EPOCH_BITS, Plan, is_same, next_epoch, next_version, plan_answer
 from parasync.protocol._backoff import Backoff
+from parasync.protocol._catalogue import Catalogue, check_scan, is_in_range
 from parasync.protocol._currency import Awaited, Base
-from parasync.protocol._digest import BUCKETS, DIGEST_BYTES, Digest
+from parasync.protocol._digest import DIGEST_BYTES, Digest, bucket_of
 from parasync.protocol._envelope import NO_META, STATE, TOMBSTONE, EncodedBody, Envelope, Kind
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._keys import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, unescape
 from parasync.protocol._messages import (
-    ABSENT_OBJECT,
     ASK_KEYS_MAX,
     BEAT_INTERVALS_MAX,
     BEAT_NAMES_MAX,
     PAGE_KEYS_MAX,
     REASON_CHARS_MAX,
-    SAME,
-    TOMBSTONE_CHECKSUM,
-    UNANSWERED,
-    Absent,
     Answer,
     Ask,
     Beat,
     KeyPage,
     ListKeys,
-    Outcome,
-    Position,
     Probe,
     ProbeReply,
     Put,
     Refusal,
     Request,
     Response,
+    Written,
+)
+from parasync.protocol._positions import (
+    ABSENT_OBJECT,
+    SAME,
+    TOMBSTONE_CHECKSUM,
+    UNANSWERED,
+    Absent,
+    Outcome,
+    Position,
     Same,
     Unanswered,
-    Written,
 )
 from parasync.protocol._pulse import Pulse
 from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable, prepare_reading
 from parasync.protocol._replica import Replica
+from parasync.protocol._scans import BUCKETS, SCAN_KEYS_MAX, Compare, Digests, Scan, Scanned
 from parasync.protocol._status import Status, age_of, reason_of, status_of
 from parasync.protocol._version import ABSENT, EPOCH_MAX, SEQUENCE_MAX, SchemaVersion, Version
 
@@ -57,6 +61,7 @@ __all__ = [
     "PAGE_KEYS_MAX",
     "REASON_CHARS_MAX",
     "SAME",
+    "SCAN_KEYS_MAX",
     "SEQUENCE_MAX",
     "STATE",
     "TOMBSTONE",
@@ -71,7 +76,10 @@ __all__ = [
     "Backoff",
     "Base",
     "Beat",
+    "Catalogue",
+    "Compare",
     "Digest",
+    "Digests",
     "EncodedBody",
     "Envelope",
     "GapPolicy",
@@ -94,6 +102,8 @@ __all__ = [
     "Request",
     "Response",
     "Same",
+    "Scan",
+    "Scanned",
     "SchemaVersion",
     "Status",
     "Unanswered",
@@ -101,8 +111,11 @@ __all__ = [
     "Version",
     "Written",
     "age_of",
+    "bucket_of",
+    "check_scan",
     "check_topic",
     "escape",
+    "is_in_range",
     "is_same",
     "next_epoch",
     "next_version",

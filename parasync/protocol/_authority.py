@@ -13,7 +13,8 @@ from typing import Final
 
 import attrs
 
-from parasync.protocol._messages import TOMBSTONE_CHECKSUM, Ask, Position
+from parasync.protocol._messages import Ask
+from parasync.protocol._positions import TOMBSTONE_CHECKSUM, Position
 from parasync.protocol._version import ABSENT, EPOCH_MAX, Version, version_of
 
 EPOCH_BITS: Final = 20

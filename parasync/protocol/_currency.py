@@ -24,7 +24,8 @@ import math
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from parasync.protocol._authority import is_same
-from parasync.protocol._messages import BEAT_INTERVALS_MAX, Beat, Position
+from parasync.protocol._messages import BEAT_INTERVALS_MAX, Beat
+from parasync.protocol._positions import Position
 from parasync.protocol._standing import NOWHERE, Standing
 from parasync.protocol._version import ABSENT, Version
 

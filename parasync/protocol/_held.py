@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from parasync.protocol._envelope import STATE, Envelope
-from parasync.protocol._messages import Position
+from parasync.protocol._positions import Position
 from parasync.protocol._version import Version, version_of
 
 T = TypeVar("T")

@@ -8,15 +8,14 @@ goes to everybody who listens to a topic, and is not answered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 import attrs
 
-from parasync.protocol._envelope import NO_META, EncodedBody, Envelope, Kind
+from parasync.protocol._envelope import NO_META, EncodedBody, Kind
+from parasync.protocol._positions import Outcome, Position
+from parasync.protocol._scans import Compare, Digests, Scan, Scanned
 from parasync.protocol._version import Version
-
-if TYPE_CHECKING:
-    from parasync.protocol._held import Held
 
 ASK_KEYS_MAX: Final = 512
 """The most positions in one ask; what is over waits for the next."""
@@ -28,22 +27,6 @@ BEAT_NAMES_MAX: Final = 1024
 """The most objects that one beat names; where more were sent it names none and says so, and everybody asks."""
 BEAT_INTERVALS_MAX: Final = 3
 """A beat names what was sent in so many intervals; whoever misses so many beats in a row asks."""
-
-
-TOMBSTONE_CHECKSUM: Final = 0
-"""The checksum that stands for "deleted" in a position, whatever the schema."""
-
-
-class Position(NamedTuple):
-    """Where somebody stands with one object: its version, and the checksum of its content (None where unknown)."""
-
-    version: Version
-    checksum: int | None
-
-    @classmethod
-    def of(cls, held: Held[Any] | Envelope[Any]) -> Position:
-        """The position that holding this version amounts to."""
-        return cls(held.version, held.checksum if held.kind is Kind.STATE else TOMBSTONE_CHECKSUM)
 
 
 @attrs.define(slots=True)
@@ -60,27 +43,6 @@ class Ask:
     epoch: int
     keys: tuple[str, ...]
     positions: tuple[Position | None, ...]
-
-
-class Same(NamedTuple):
-    """The outcome "you hold the newest": it speaks of the position that was asked with."""
-
-
-class Absent(NamedTuple):
-    """The outcome "there is no such object": a tombstone at the floor of the answer."""
-
-
-class Unanswered(NamedTuple):
-    """The outcome "this did not fit into the answer": ask again. With a reason: it came, but cannot be read."""
-
-    reason: str = ""
-
-
-SAME: Final = Same()
-ABSENT_OBJECT: Final = Absent()
-UNANSWERED: Final = Unanswered()
-
-Outcome: TypeAlias = Same | Absent | Unanswered | Envelope[Any]
 
 
 @attrs.define(slots=True)
@@ -234,5 +196,5 @@ class Beat:
     overflow: bool = False
 
 
-Request: TypeAlias = Ask | ListKeys | Put
-Response: TypeAlias = Answer | KeyPage | Written | Refusal
+Request: TypeAlias = Ask | Compare | Scan | ListKeys | Put
+Response: TypeAlias = Answer | Digests | Scanned | KeyPage | Written | Refusal

@@ -39,7 +39,7 @@ from parasync.errors import SchemaSkewError
 from parasync.protocol._currency import Currency
 from parasync.protocol._envelope import Envelope, Kind
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
-from parasync.protocol._messages import Absent, Outcome, Position, Same, Unanswered
+from parasync.protocol._positions import Absent, Outcome, Position, Same, Unanswered
 from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable, contradicts
 from parasync.protocol._version import ABSENT, Version
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 from parasync.protocol._authority import is_same
 from parasync.protocol._envelope import Envelope
 from parasync.protocol._held import Held, Reader, Refused
-from parasync.protocol._messages import Position
+from parasync.protocol._positions import Position
 from parasync.protocol._version import Version
 
 T = TypeVar("T")
