@@ -22,10 +22,10 @@ class GuardedStore:
         self.write_now = store.write_now if type(store) is MemoryStore else None
         """`write` without waiting, of a store that never does; None for all others."""
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         """See `Store`."""
         with _as(StoreError, "nobody knows whether it was claimed"):
-            return await self._store.claim(topic, epoch)
+            return await self._store.claim(topic, epoch, lost=lost)
 
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         """See `Store`."""

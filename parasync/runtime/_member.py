@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-from parasync.protocol import Backoff, GapPolicy, Reader, Replica
+from parasync.errors import HistoryLostError
+from parasync.protocol import Backoff, GapPolicy, Held, Reader, Replica, Version
 from parasync.runtime._views import Change, merge
 
 T = TypeVar("T")
@@ -90,6 +91,20 @@ class Member(Replica[T], Generic[T]):
         super().close()
         for listener in self._listeners:
             listener.active = False
+
+    def at(self, version: Version) -> Held[T] | None:
+        """What is held, if that is this version or a later one of a history that contains it.
+
+        Raises:
+            HistoryLostError: an answer has told that the history begins later.
+        """
+        held, history = self.held, self.history
+        reached = held is not None and held.version >= version and not self.provisional
+        if held is not None and reached and (version.epoch == held.epoch or not self.askable):
+            return held
+        if version.epoch < history.history_epoch:
+            raise HistoryLostError(f"version {version} was lost: its history begins at {history.history_epoch}")
+        return held if held is not None and reached and history.told_by >= held.epoch else None
 
     def add(self, listener: Listener) -> None:
         """Call one more, from the next change on. Under the lock of the group."""

@@ -192,8 +192,10 @@ class Office:
             heard = max([heard, *(reply.epoch for reply in replies)])
             if heard >= epoch:
                 epoch = self._next_epoch(stored, heard)
+            # Who was heard before this look and is not stored by now had another store. What it wrote there is lost here.
+            stored = (await self._store.state(self._topic)).epoch
             try:
-                state = await self._store.claim(self._topic, epoch)
+                state = await self._store.claim(self._topic, epoch, lost=heard > stored)
             except FencedError as error:
                 heard = max(heard, error.epoch or 0)
                 continue

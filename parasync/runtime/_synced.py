@@ -13,7 +13,6 @@ from parasync.errors import (
     AskTimeoutError,
     ClosedError,
     DeletedError,
-    HistoryLostError,
     NoAuthorityError,
     ParseError,
     UsageError,
@@ -182,11 +181,11 @@ class synced(Readable[T]):
             UsageError: `version` is not a version, or `timeout_s` no number.
         """
         _check_version(version)
-        if self._at(version) is None:
+        if self._member.at(version) is None:
             self._check_open()
             if self._seat.recovery is not None:
                 self._demand("a read demands a version")
-        held = await self._until(lambda: self._at(version), timeout_s, f"version {version}")
+        held = await self._until(lambda: self._told_at(version), timeout_s, f"version {version}")
         if held.kind is Kind.TOMBSTONE:
             raise DeletedError(f"{self.key!r} was deleted, or never existed", held.version)
         return held.value
@@ -259,16 +258,14 @@ class synced(Readable[T]):
         held = self._member.held
         return held if hasattr(held, "value") else None
 
-    def _at(self, version: Version) -> Held[T] | None:
-        """What is held, if that is this version or a later one of a history that contains it."""
-        member = self._member
-        held, history = member.held, member.history
-        reached = held is not None and held.version >= version and not member.provisional
-        if held is not None and reached and (version.epoch == held.epoch or not member.askable):
-            return held
-        if version.epoch < history.history_epoch:
-            raise HistoryLostError(f"version {version} was lost: its history begins at {history.history_epoch}")
-        return held if held is not None and reached and history.told_by >= held.epoch else None
+    def _told_at(self, version: Version) -> Held[T] | None:
+        """What is held, if an answer has told that its history contains the version; if need be, ask for that again."""
+        found, held = self._member.at(version), self._member.held
+        unknown = found is None and held is not None and held.version >= version
+        # Where nothing gets lost, a live envelope closes the need of an ask that failed.
+        if unknown and self._seat.recovery is not None and not self._member.need_open:
+            self._demand("a read demands a version")
+        return found
 
     async def _until(self, done: Callable[[], R | None], timeout_s: float | None, what: str) -> R:
         """What the function returns as soon as that is true."""

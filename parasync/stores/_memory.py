@@ -47,8 +47,8 @@ class MemoryStore:
         self._topics: dict[str, _Topic] = {}
         self._lock = threading.Lock()
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
-        """Make `epoch` the one that may write. The history of a topic that was never claimed begins with it.
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
+        """Make `epoch` the one that may write. The history of a topic that was never claimed, or was lost, begins with it.
 
         Raises:
             FencedError: the stored epoch is not below this one.
@@ -57,7 +57,7 @@ class MemoryStore:
             held = self._topics.setdefault(topic, _Topic())
             if held.state.epoch >= epoch:
                 raise _fenced(held.state.epoch, epoch)
-            began = held.state.history_epoch if held.state.epoch else epoch
+            began = held.state.history_epoch if held.state.epoch and not lost else epoch
             held.state = attrs.evolve(held.state, epoch=epoch, history_epoch=began)
             return held.state
 

@@ -3,7 +3,8 @@
 `parasync.testing.check_store` checks what `Store` promises, clause by clause:
 
 1. `claim` makes an epoch above the stored one the only one that may write; any other is a `FencedError` and changes nothing.
-2. The first claim begins the history. Only `history_lost` moves its beginning, to the epoch that calls; no state goes back.
+2. The first claim begins the history. Only `history_lost`, and a claim that says so, move its beginning, to the epoch that
+   calls; no state goes back.
 3. What an epoch other than the claimed one writes or notes is a `FencedError` with the stored one, and changes nothing.
 4. Each write gives its object the next sequence, from 1, in the epoch that writes: across deletions and epochs too.
 5. With `expected`, a write happens only at that version, with `ABSENT` only where nothing exists; else it is a `ConflictError`
@@ -89,7 +90,7 @@ class Store(Protocol):
     epoch that every write carries make sure that only the newest of them can write.
     """
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         """Make `epoch` the one that may write to the topic.
 
         If the topic was never claimed before, `history_epoch` becomes this epoch too: if there ever was another store, what it
@@ -98,6 +99,7 @@ class Store(Protocol):
         Args:
             topic: the name of the topic.
             epoch: that of the authority which begins to serve.
+            lost: versions of epochs below may be lost: `history_epoch` becomes this epoch, in the same transaction.
 
         Raises:
             FencedError: the stored epoch is not below this one; nothing changed.

@@ -97,9 +97,9 @@ class FaultyStore:
             await step(older)
         self.inner, self._done = older, kept
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         """See `Store`."""
-        state = await self._change("claim", topic, lambda store: store.claim(topic, epoch))
+        state = await self._change("claim", topic, lambda store: store.claim(topic, epoch, lost=lost))
         self._epochs[topic] = max(epoch, self._epochs.get(topic, 0))
         return state
 

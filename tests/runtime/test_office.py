@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from parasync import InProcessTransport, MemoryStore, Terms, authority, synced
-from parasync.errors import FencedError, NoAuthorityError, StoreError, UsageError
-from parasync.protocol import Probe, ProbeReply
+from parasync.errors import FencedError, HistoryLostError, NoAuthorityError, StoreError, UsageError
+from parasync.protocol import Ask, Probe, ProbeReply
 from parasync.runtime._office import CLAIMS_MAX
 from parasync.stores import TopicState
 from tests.lossy import LossyTransport
@@ -91,6 +91,38 @@ async def test_what_a_fenced_authority_has_heard_counts_too() -> None:
             assert third.epoch > heard
 
 
+@in_virtual_time
+async def test_what_another_store_held_is_lost_where_it_is_not_known() -> None:
+    """An empty disk, a clock that was set back, and nobody who tells of the life before but who comes later."""
+    async with LossyTransport() as bus:
+        async with owner_on(bus, terms=terms(wall_clock=lambda: 5_000.0)) as first:
+            lost = await first.put("a", "text")
+        async with owner_on(bus, terms=terms(wall_clock=lambda: 1_000.0)) as second:
+            assert second.epoch < lost.epoch
+            await second.put("a", "other")
+            async with synced(A, bus, pace=pace()) as replica:
+                await bus.ask("note", Ask(lost.epoch, (), ()), 5.0)
+                assert second.epoch > lost.epoch, "it has risen above what the asker has heard"
+                await second.put("a", "more")
+                with pytest.raises(HistoryLostError):
+                    await replica.at_least(lost, 60.0)
+
+
+@in_virtual_time
+async def test_a_life_that_used_the_same_store_has_lost_nothing() -> None:
+    store = MemoryStore()
+    async with LossyTransport() as bus, owners(bus, store) as (standby,):
+        async with owner_on(bus, store=store) as second:
+            written = await second.put("a", "text")
+            await turns()
+            assert not standby.serving
+        await passing(60.0)
+        assert standby.serving
+        await standby.put("a", "more")
+        async with synced(A, bus, pace=pace()) as replica:
+            assert await replica.at_least(written, 60.0) == "more"
+
+
 class Contested(MemoryStore):
     """Somebody else claims the topic first, as often as told."""
 
@@ -98,11 +130,11 @@ class Contested(MemoryStore):
         super().__init__()
         self.times = times
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         if self.times:
             self.times -= 1
             await super().claim(topic, epoch + (1 << 20))
-        return await super().claim(topic, epoch)
+        return await super().claim(topic, epoch, lost=lost)
 
 
 @in_virtual_time
@@ -126,9 +158,9 @@ async def test_one_that_is_fenced_while_it_claims_does_not_serve_below() -> None
     gate, claims = asyncio.Event(), []
 
     class Slow(MemoryStore):
-        async def claim(self, topic: str, epoch: int) -> TopicState:
+        async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
             claims.append(epoch)
-            state = await super().claim(topic, epoch)
+            state = await super().claim(topic, epoch, lost=lost)
             await gate.wait()
             return state
 

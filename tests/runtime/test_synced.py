@@ -353,6 +353,20 @@ async def test_at_least_of_a_life_that_nobody_remembers_is_lost_though_nothing_i
 
 
 @in_virtual_time
+async def test_at_least_asks_again_where_a_live_envelope_closed_the_need_and_told_of_no_history() -> None:
+    async with InProcessTransport() as bus:
+        author = Author(bus, epoch=7)
+        author.history_epoch, author.outcome = 7, lambda key: StoreError("down")
+        async with quick(bus) as replica:
+            waiting = asyncio.create_task(replica.at_least(Version(5, 3), 60.0))
+            await turns()
+            bus.publish(KEY, envelope(1, epoch=7))
+            author.outcome = lambda key: SAME
+            with pytest.raises(HistoryLostError):
+                await waiting
+
+
+@in_virtual_time
 async def test_at_least_finds_that_the_object_is_gone() -> None:
     async with InProcessTransport() as bus, authority(NOTES, bus, terms=terms()) as owner, quick(bus) as replica:
         await owner.put("a", "text")

@@ -24,9 +24,9 @@ class SlowStore(MemoryStore):
         for _ in range(3):
             await asyncio.sleep(0)
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         await self.wait()
-        state = await super().claim(topic, epoch)
+        state = await super().claim(topic, epoch, lost=lost)
         await self.wait()
         return state
 
@@ -46,9 +46,9 @@ class SlowStore(MemoryStore):
 class TakesAnyEpoch(MemoryStore):
     """Clause 1: an epoch that is not higher takes the topic over too."""
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         try:
-            return await super().claim(topic, epoch)
+            return await super().claim(topic, epoch, lost=lost)
         except FencedError:
             held = self._topics[topic]
             held.state = attrs.evolve(held.state, epoch=epoch)
@@ -58,9 +58,16 @@ class TakesAnyEpoch(MemoryStore):
 class ForgetsItsHistory(MemoryStore):
     """Clause 2: each claim begins the history anew."""
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
-        await super().claim(topic, epoch)
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
+        await super().claim(topic, epoch, lost=lost)
         return await self.history_lost(topic, epoch)
+
+
+class ForgetsAnotherHistory(MemoryStore):
+    """Clause 2: a claim goes on with a history of which it is told that it was lost."""
+
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
+        return await super().claim(topic, epoch)
 
 
 class GoesBack(MemoryStore):
@@ -277,9 +284,9 @@ class ConflictsSilently(MemoryStore):
 class ReturnsTheStateBefore(MemoryStore):
     """Clause 1: a claim returns the epoch that it replaced."""
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         before = await self.state(topic)
-        return attrs.evolve(await super().claim(topic, epoch), epoch=before.epoch)
+        return attrs.evolve(await super().claim(topic, epoch, lost=lost), epoch=before.epoch)
 
 
 class ClaimsByWriting(MemoryStore):
@@ -340,13 +347,13 @@ class RemembersFailures(MemoryStore):
 class ClaimsInTwoSteps(SlowStore):
     """Clause 11: looks who has the topic, waits, and takes it."""
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         before = await self.state(topic)
         if before.epoch >= epoch:
             raise FencedError("taken", before.epoch)
         await self.wait()
         self._topics.setdefault(topic, _Topic()).state = attrs.evolve(
-            before, epoch=epoch, history_epoch=before.history_epoch or epoch
+            before, epoch=epoch, history_epoch=epoch if lost else before.history_epoch or epoch
         )
         return await self.state(topic)
 

@@ -42,12 +42,12 @@ class SqliteStore:
             with closing(sqlite3.connect(path)) as connection:
                 connection.executescript(TABLES)
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         def work(db: sqlite3.Connection) -> TopicState:
             known = state_of(db, topic)
             if known.epoch >= epoch:
                 raise FencedError("claimed", known.epoch)
-            db.execute("insert or replace into topics values (?, ?, ?)", (topic, epoch, known.history_epoch or epoch))
+            db.execute("insert or replace into topics values (?, ?, ?)", (topic, epoch, epoch if lost else known.history_epoch or epoch))
             return state_of(db, topic)
 
         return await self.transaction(work)

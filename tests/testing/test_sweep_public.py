@@ -35,8 +35,8 @@ STORE_S = 0.25
 class SlowStore(MemoryStore):
     """Waits before and after everything that it does, as a store over a network would."""
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
-        return await self._slowly(super().claim(topic, epoch))
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
+        return await self._slowly(super().claim(topic, epoch, lost=lost))
 
     async def state(self, topic: str) -> TopicState:
         return await self._slowly(super().state(topic))

@@ -33,9 +33,9 @@ class BookedStore:
         self._inner = MemoryStore()
         self._record = record
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         """See `Store`."""
-        return await self._inner.claim(topic, epoch)
+        return await self._inner.claim(topic, epoch, lost=lost)
 
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         """See `Store`."""

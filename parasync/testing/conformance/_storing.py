@@ -51,6 +51,8 @@ async def a_loss_of_history_is_noted_and_never_goes_back(shelf: Shelf) -> None:
     await shelf.write(draft(), epoch=EPOCH + 2)
     state = await shelf.first.state(TOPIC)
     shelf.expect((state.epoch, state.history_epoch), (EPOCH + 2, EPOCH + 1))
+    await shelf.second.claim(TOPIC, EPOCH + 3, lost=True)
+    shelf.expect((await shelf.first.state(TOPIC)).history_epoch, EPOCH + 3)
 
 
 @check(3)

@@ -115,8 +115,8 @@ class _Watched:
         self._inner = inner
         self._disk = disk
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
-        return await self._inner.claim(topic, epoch)
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
+        return await self._inner.claim(topic, epoch, lost=lost)
 
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         return await self._inner.history_lost(topic, epoch)
@@ -158,14 +158,14 @@ class Access:
     dead: bool = False
     point: str = ""
 
-    async def claim(self, topic: str, epoch: int) -> TopicState:
+    async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         """See `Store`."""
         self._alive()
         authors = self.disk.journal.authors
         if self.who in authors.values():
             self.disk.journal.reached["an authority took another epoch"] += 1
         authors[epoch] = self.who
-        return await self.disk.store.claim(topic, epoch)
+        return await self.disk.store.claim(topic, epoch, lost=lost)
 
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         """See `Store`."""
