@@ -185,13 +185,10 @@ class Office:
         heard = max(above, self._heard)
         for attempt in range(CLAIMS_MAX):
             stored = (await self._store.state(self._topic)).epoch
-            epoch = self._next_epoch(stored, heard)
-            # Whoever has heard of an epoch above this one says so, and this very one is taken where nobody does: another
-            # one of the same second could be below.
-            replies = await self.probe(epoch, serving=False) if attempt == 0 else ()
+            # Whoever has heard of an epoch above the stored one says so.
+            replies = await self.probe(stored, serving=False) if attempt == 0 else ()
             heard = max([heard, *(reply.epoch for reply in replies)])
-            if heard >= epoch:
-                epoch = self._next_epoch(stored, heard)
+            epoch = self._next_epoch(stored, heard)
             # Who was heard before this look and is not stored by now had another store. What it wrote there is lost here.
             stored = (await self._store.state(self._topic)).epoch
             try:

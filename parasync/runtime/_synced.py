@@ -262,9 +262,9 @@ class synced(Readable[T]):
         """What is held, if an answer has told that its history contains the version; if need be, ask for that again."""
         found, held = self._member.at(version), self._member.held
         unknown = found is None and held is not None and held.version >= version
-        # Where nothing gets lost, a live envelope closes the need of an ask that failed.
+        # Where nothing gets lost, a live envelope closes the need of an ask that failed. From now on it is asked with pauses.
         if unknown and self._seat.recovery is not None and not self._member.need_open:
-            self._demand("a read demands a version")
+            self._seat.group.doubt(self._member, "a read demands a version")
         return found
 
     async def _until(self, done: Callable[[], R | None], timeout_s: float | None, what: str) -> R:

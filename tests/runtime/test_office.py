@@ -109,6 +109,24 @@ async def test_what_another_store_held_is_lost_where_it_is_not_known() -> None:
 
 
 @in_virtual_time
+async def test_who_begins_with_an_old_backup_hears_of_the_lives_after_it() -> None:
+    backup = MemoryStore()
+    async with LossyTransport() as bus:
+        async with owner_on(bus, store=backup, terms=terms(wall_clock=lambda: 1_000.0)) as first:
+            kept = await first.put("a", "text")
+        async with synced(A, bus, pace=pace()) as replica:
+            async with owner_on(bus, terms=terms(wall_clock=lambda: 2_000.0)) as second:
+                lost = await second.put("a", "other")
+                await replica.at_least(lost, 60.0)
+            async with owner_on(bus, store=backup, terms=terms(wall_clock=lambda: 3_000.0)) as third:
+                newest = await third.put("a", "more")
+                await replica.at_least(newest, 60.0)
+                for version in (kept, lost):
+                    with pytest.raises(HistoryLostError):
+                        await replica.at_least(version, 60.0)
+
+
+@in_virtual_time
 async def test_a_life_that_used_the_same_store_has_lost_nothing() -> None:
     store = MemoryStore()
     async with LossyTransport() as bus, owners(bus, store) as (standby,):
