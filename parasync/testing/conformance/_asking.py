@@ -11,15 +11,10 @@ from typing import Any, Final
 
 from parasync.errors import AskTimeoutError, ClosedError, EncodeError, NoAuthorityError, TransportError, UsageError
 from parasync.protocol import (
-    ABSENT,
-    ABSENT_OBJECT,
-    BUCKETS,
     REASON_CHARS_MAX,
     SAME,
     Answer,
     Ask,
-    Compare,
-    Digests,
     KeyPage,
     ListKeys,
     Position,
@@ -29,14 +24,11 @@ from parasync.protocol import (
     Refusal,
     Request,
     Response,
-    Scan,
-    Scanned,
     Version,
     Written,
-    bucket_of,
 )
 from parasync.testing.conformance._bench import Bench
-from parasync.testing.conformance._ends import EPOCH, KEY, TOPIC, envelope
+from parasync.testing.conformance._ends import EPOCH, KEY, RECONCILING, TOPIC, envelope
 from parasync.testing.conformance._run import Checks, closed
 from parasync.transports import AskTransport
 
@@ -56,11 +48,7 @@ async def requests_and_responses_arrive_as_they_were_sent(bench: Bench) -> None:
         (Ask(4, (KEY,), (None,)), _ANSWER),
         (Ask(EPOCH, (KEY,), (Position(Version(EPOCH, 9), 2**32 - 1),)), _ANSWER),
         (ListKeys("a", "topic:ü", 5), KeyPage(4, (KEY,), (Version(4, 1),), False)),
-        (Compare(EPOCH), Digests(4, 0, 1.5, ABSENT, 4, 0.5, 7, tuple(range(2**128 - BUCKETS, 2**128)))),
-        (
-            Scan(EPOCH, Version(1, 1), "t", (bucket_of(KEY),), "", KEY, (KEY,), (Position(Version(EPOCH, 9), 7),)),
-            Scanned(EPOCH, 2, 1.5, Version(1, 1), 4, 0.5, 7, KEY, (KEY,), (ABSENT_OBJECT,)),
-        ),
+        *RECONCILING,
         (Put(KEY, None, "1.0"), Written(Version(4, 9))),
         (Put(KEY, body, "2.17", Version(4, 8), "once", {"by": "ü"}), Refusal("ConflictError", "no", Version(4, 8))),
     ]
