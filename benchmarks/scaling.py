@@ -196,11 +196,11 @@ def main() -> None:
         rows.append([name, *cells])
     measured = _table(["counted (by the formula)", *(f"{readers} readers" for readers in READERS)], rows)
     large = {each: run(partial(_crowd, *each), steps_max=10**9) for each in CROWDS}
-    rows = [
-        [f"{readers:,}", f"{jitter_s:g} s", *(f"{each.asks:,} asks, {each.busiest:,} in 10 ms, {each.last_s:.2f} s" for each in found)]
-        for (readers, jitter_s), found in large.items()
-    ]
-    simulated = _table(["readers", "`jitter_max_s`", "all join at once", "the authority starts anew", "a last message is lost"], rows)
+    waves = {each: [f"{asks:,} asks, {busiest:,} in 10 ms, {last_s:.2f} s" for asks, busiest, last_s in found]
+             for each, found in large.items()}  # fmt: skip
+    rows = [[f"{readers:,}", f"{jitter_s:g} s", *found] for (readers, jitter_s), found in waves.items()]
+    head = ["readers", "`jitter_max_s`", "all join at once", "the authority starts anew", "a last message is lost"]
+    simulated = _table(head, rows)
     print(measured, simulated, sep="\n\n")
     if PAGE.exists():
         PAGE.write_text(between(between(PAGE.read_text(), "measured", measured), "simulated", simulated))
