@@ -64,6 +64,8 @@ class Heart:
         self._late: dict[str, tuple[Position, float]] = {}
         self._writing: dict[object, float] = {}
         self._tried_s = self._made_s = -math.inf
+        self._ended_s = math.inf
+        """When the oldest write began that has ended since the last beat."""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         office.began = self._began
@@ -100,7 +102,7 @@ class Heart:
 
     def write_ends(self, write: object) -> None:
         """It was published, or not stored. May be called again."""
-        self._writing.pop(write, None)
+        self._ended_s = min(self._ended_s, self._writing.pop(write, math.inf))
 
     @property
     def _catalogue(self) -> Catalogue:
@@ -205,9 +207,10 @@ class Heart:
         if self._office.pulse is not pulse or not self._office.serving or self.published is None:
             return None
         late, self._late = self._late, {}
-        # What was published since the last beat was written after it, or is known to have been under way.
+        # What was published since the last beat was written after it, or was under way then and stored who knows when.
+        began_s, self._ended_s = min(self._made_s, self._ended_s), math.inf
         for key, envelope in self.published.items():
-            _, since_s = late.get(key, (None, self._made_s))
+            _, since_s = late.get(key, (None, began_s))
             late[key] = (Position.of(envelope), since_s)
         self.published.clear()
         settled_s = min(asked_s, next(iter(self._writing.values()), math.inf))

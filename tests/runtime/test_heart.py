@@ -144,6 +144,24 @@ async def test_no_beat_speaks_for_a_moment_after_the_beginning_of_a_write_that_i
         assert bus.beats[-1].named.keys() == {KEY}
 
 
+@in_virtual_time
+async def test_a_write_that_was_stored_before_the_last_beat_and_waits_to_be_sent_is_not_spoken_for() -> None:
+    store = Slow()
+    async with beating(store, beat_interval_s=1.0) as (bus, owner):
+        await passing(3.5)
+        store.gate.clear()
+        write = asyncio.create_task(put(owner))
+        await passing(3.0)
+        bus.unsent = {KEY}
+        store.gate.set()
+        await write
+        await passing(3.0)
+        assert bus.beats[-1].uptime_s == pytest.approx(3.5)
+        bus.unsent = set()
+        await passing(1.1)
+        assert bus.beats[-1].uptime_s > 9.0
+
+
 async def put(owner: authority[str]) -> None:
     await owner.put("a", "slow")
 
