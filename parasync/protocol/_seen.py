@@ -80,18 +80,30 @@ class Seen:
             self.forgotten += 1
 
     def merge(self, other: Seen) -> None:
-        """Note all that the other holds."""
+        """Note all that the other holds.
+
+        Args:
+            other: what somebody else has seen.
+        """
         for key, version in other.items():
             self.note(key, version)
 
     def drop(self, key: str) -> None:
-        """Let go of one object, e.g. since the version that was seen has been lost; one that is not held is no error."""
+        """Let go of one object, e.g. since the version that was seen has been lost; one that is not held is no error.
+
+        Args:
+            key: e.g. `"user:1"`.
+        """
         version = self._versions.pop(key, None)
         if version is not None:
             self._chars -= _chars_of(key, version)
 
     def get(self, key: str) -> Version | None:
-        """The version of one object, None where nothing is known of it."""
+        """The version of one object, None where nothing is known of it.
+
+        Args:
+            key: e.g. `"user:1"`.
+        """
         return self._versions.get(key)
 
     def items(self) -> tuple[tuple[str, Version], ...]:
