@@ -9,9 +9,11 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -24,6 +26,8 @@ CALL_TIMEOUT_S: Final = 10.0
 """How long a blocking call waits, in seconds, unless told otherwise; then it raises."""
 LOOP_GRACE_S: Final = 1.0
 """How much longer than its own time a wait may take, in seconds; then a listener is said to block the loop thread."""
+SIGNAL_DELAY_MAX_S: Final = 0.5
+"""How long it may take until a thread that waits hears a signal such as Ctrl-C, in seconds; mostly it hears it at once."""
 EXIT_TIMEOUT_S: Final = 5.0
 """How long the interpreter waits at its exit for open objects to close, in seconds; what takes longer is abandoned."""
 
@@ -55,6 +59,7 @@ class Home:
         """Buses and authorities, which live until they are closed, in the order in which they were opened."""
         self.loop = _new_loop()
         self._works: set[asyncio.Task[Any]] = set()
+        self._futures: set[Future[Any]] = set()
         begun = threading.Event()
         self.loop.call_soon(begun.set)
         # A daemon, since the interpreter waits for other threads before it calls what was registered for its exit.
@@ -90,10 +95,14 @@ class Home:
         """
         if timeout_s is not None:
             check_wait("timeout_s", timeout_s)
-        self.check()
-        future = asyncio.run_coroutine_threadsafe(work(), self.loop)
+        future: Future[T] = Future()
+        # First this, so that whoever shuts down between finds it.
+        self._futures.add(future)
         try:
-            return future.result(None if timeout_s is None or math.isinf(timeout_s) else timeout_s)
+            self.check()
+            with contextlib.suppress(RuntimeError):  # the loop was just closed, which cancels the future
+                self.loop.call_soon_threadsafe(self._begin, work, future)
+            return _result(future, math.inf if timeout_s is None else timeout_s)
         except TimeoutError:
             # One that cannot be cancelled any more has ended: with this error, or just now.
             if not future.cancel():
@@ -104,6 +113,8 @@ class Home:
         except BaseException:
             future.cancel()
             raise
+        finally:
+            self._futures.discard(future)
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]], timeout_s: float | None, what: str) -> T:
         """As `call`, for a coroutine that keeps to its time and says more of it; unless somebody blocks the loop.
@@ -158,7 +169,7 @@ class Home:
         except BaseException:
             with contextlib.suppress(RuntimeError):  # the loop was closed, and everything with it
                 if not self.orphaned:
-                    self.loop.call_soon_threadsafe(self._spawn, give_up)
+                    self.loop.call_soon_threadsafe(self._begin, give_up, Future())
             raise
 
     def end(self) -> None:
@@ -167,13 +178,17 @@ class Home:
             return
         self.over = True
         try:
-            asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(EXIT_TIMEOUT_S)
+            closed: Future[None] = Future()
+            self.loop.call_soon_threadsafe(self._begin, self._close, closed)
+            closed.result(EXIT_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001  # what was closed is closed, and the thread ends in any case
             logger.warning("not everything was closed at the end: %s", type(error).__name__)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(EXIT_TIMEOUT_S)
         if not self._thread.is_alive():
             self.loop.close()
+        for future in tuple(self._futures):
+            future.cancel()
 
     def orphan(self) -> None:
         """In a forked child: nothing of the parent's is used any more, and nothing of it complains when it is dropped."""
@@ -195,10 +210,32 @@ class Home:
             await asyncio.wait(rest)
         await self.loop.shutdown_asyncgens()
 
-    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        task = self.loop.create_task(work(), name="tidy up what nobody waits for")
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, T]], future: Future[T]) -> None:
+        """Run a coroutine for somebody who waits for the future, until nobody does any more."""
+        if future.cancelled():
+            return
+        task = self.loop.create_task(work(), name="a call from another thread")
         self._works.add(task)
-        task.add_done_callback(self._works.discard)
+        task.add_done_callback(partial(self._ended, future))
+
+        def given_up(ended: Future[T]) -> None:
+            if ended.cancelled():
+                with contextlib.suppress(RuntimeError):  # the loop was closed, and the task with it
+                    self.loop.call_soon_threadsafe(task.cancel)
+
+        future.add_done_callback(given_up)
+
+    def _ended(self, future: Future[T], task: asyncio.Task[T]) -> None:
+        self._works.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            future.cancel()
+        elif not future.set_running_or_notify_cancel():
+            return
+        elif error is None:
+            future.set_result(task.result())
+        else:
+            future.set_exception(error)
 
 
 FORKED: Final = (
@@ -231,6 +268,23 @@ def shutdown() -> None:
         ending, _home = _home, None
     if ending is not None:
         ending.end()
+
+
+def _result(future: Future[T], timeout_s: float) -> T:
+    """Wait in portions: a signal that comes just before a wait begins is heard when that ends, and Ctrl-C must be heard.
+
+    Raises:
+        TimeoutError: it took longer.
+        BaseException: what the work raised.
+    """
+    over_s = time.monotonic() + timeout_s
+    while True:
+        left_s = over_s - time.monotonic()
+        try:
+            return future.result(max(0.0, min(left_s, SIGNAL_DELAY_MAX_S)))
+        except TimeoutError:
+            if future.done() or left_s <= SIGNAL_DELAY_MAX_S:
+                raise
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

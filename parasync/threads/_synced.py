@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
-from parasync.errors import UsageError
+from parasync.errors import ClosedError, UsageError
 from parasync.protocol import Envelope, GapPolicy, Version
 from parasync.runtime import _synced as runtime
 from parasync.runtime._cell import Cell
@@ -186,7 +187,9 @@ class Changes(Generic[T]):
         async def step() -> Change[T] | None:
             return await anext(self._stream, None)
 
-        change = self._home.call(step, self._timeout_s, self._what)
+        change = None
+        with contextlib.suppress(ClosedError):  # the end of the loop thread is the end of the replica too
+            change = self._home.call(step, self._timeout_s, self._what)
         if change is None:
             raise StopIteration
         return change

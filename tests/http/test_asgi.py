@@ -22,7 +22,8 @@ from tests.virtual_time import in_virtual_time, now_s, passing
 @asynccontextmanager
 async def house() -> AsyncIterator[tuple[authority[str], synced[str], Callable[[str], synced[str] | None]]]:
     """An authority, one replica, and how to find it."""
-    async with InProcessTransport() as bus, authority(NOTES, bus, terms=terms()) as owner, synced(NOTES["a"], bus, pace=pace()) as note:
+    bus = InProcessTransport()
+    async with bus, authority(NOTES, bus, terms=terms()) as owner, synced(NOTES["a"], bus, pace=pace()) as note:
         await owner.put("a", "first")
         yield owner, note, {"note:a": note}.get
 
@@ -252,7 +253,9 @@ async def test_sessions_of_ones_own() -> None:
         assert Session(inner.seen).headers() == inner.headers()
 
 
-@pytest.mark.parametrize("options", [{"header": "a b"}, {"header": ""}, {"header": None}, {"timeout_s": "1"}, {"late": "maybe"}])
+@pytest.mark.parametrize(
+    "options", [{"header": "a b"}, {"header": ""}, {"header": None}, {"timeout_s": "1"}, {"late": "maybe"}]
+)
 def test_options_out_of_range_are_refused(options: Any) -> None:
     with pytest.raises(UsageError, match="expected"):
         AsgiSession(asgi(lambda: None), **options)  # type: ignore[arg-type,return-value]
@@ -273,7 +276,7 @@ def test_what_cannot_be_called_or_read_is_refused() -> None:
 
 async def a_request(cut: Cut, *, arrives: bool) -> None:
     """Cut while it waits: nothing is left, and the next request is served."""
-    async with house() as (owner, note, find):
+    async with house() as (_, note, find):
         app = AsgiSession(asgi(partial(reads, note)), find=find, timeout_s=5)
         wanted = f"note:a@{note.version}"
         await cut(call(app, wanted if arrives else ahead(wanted)), unchanged=[outgoing], within_s=1.0)

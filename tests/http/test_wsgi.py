@@ -50,7 +50,7 @@ def call(app: Any, versions: str | None = None, **environ: Any) -> Answer:
         environ["HTTP_PARASYNC_VERSIONS"] = versions
 
     def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
-        answer.status = int(status.split()[0])
+        answer.status = int(status.partition(" ")[0])
         answer.headers = {name.lower(): text for name, text in headers}
         return lambda data: None
 
