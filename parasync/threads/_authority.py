@@ -182,12 +182,12 @@ class authority(Generic[T]):
             self._home.call(self._inner.aclose, timeout_s, "an authority to close")
             self._home.kept.pop(self, None)
 
-    def orphan(self) -> None:
-        """See `Home.orphan`."""
+    def _orphan(self) -> None:
+        """See `Outer`."""
         self._orphaned = True
 
-    async def end(self) -> None:
-        """See `Home.end`."""
+    async def _end(self) -> None:
+        """See `Outer`."""
         await self._inner.aclose()
 
     def __enter__(self) -> Self:

@@ -38,11 +38,6 @@ class Bus:
         return self._transport
 
     @property
-    def home(self) -> Home:
-        """The loop thread in which it lives."""
-        return self._home
-
-    @property
     def closed(self) -> bool:
         """Whether it was closed."""
         return self.transport.closed
@@ -82,12 +77,12 @@ class Bus:
             self._home.call(lambda: transport.__aexit__(None, None, None), timeout_s, "a bus to close")
             self._home.kept.pop(self, None)
 
-    def orphan(self) -> None:
-        """See `Home.orphan`."""
+    def _orphan(self) -> None:
+        """See `Outer`."""
         self._transport = None
 
-    async def end(self) -> None:
-        """See `Home.end`."""
+    async def _end(self) -> None:
+        """See `Outer`."""
         await self.transport.__aexit__(None, None, None)
 
     def __enter__(self) -> Self:
@@ -125,7 +120,7 @@ def place_of(bus: Bus | SyncTransport) -> tuple[Home, SyncTransport]:
         UsageError: it is no bus, or one of an event loop of the program's own.
     """
     if isinstance(bus, Bus):
-        return bus.home, bus.transport
+        return bus._home, bus.transport
     check_transport(bus)
     if not bus.capabilities.threads:
         raise UsageError(f"got a {type(bus).__name__}, which belongs to another event loop, expected threads.connect(url)")

@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from contextvars import Context
@@ -19,6 +18,7 @@ from weakref import WeakSet
 
 from parasync.errors import AskTimeoutError, ClosedError, UsageError
 from parasync.runtime._checks import check_wait
+from parasync.threads._waits import new_loop, result_of
 
 T = TypeVar("T")
 
@@ -26,8 +26,6 @@ CALL_TIMEOUT_S: Final = 10.0
 """How long a blocking call waits, in seconds, unless told otherwise; then it raises."""
 LOOP_GRACE_S: Final = 1.0
 """How much longer than its own time a wait may take, in seconds; then a listener is said to block the loop thread."""
-SIGNAL_DELAY_MAX_S: Final = 0.5
-"""How long it may take until a thread that waits hears a signal such as Ctrl-C, in seconds; mostly it hears it at once."""
 EXIT_TIMEOUT_S: Final = 5.0
 """How long the interpreter waits at its exit for open objects to close, in seconds; what takes longer is abandoned."""
 
@@ -37,10 +35,10 @@ logger: Final = logging.getLogger("parasync")
 class Outer(Protocol):
     """What stands in other threads for something that lives in the loop."""
 
-    def orphan(self) -> None:
+    def _orphan(self) -> None:
         """This process is a fork of the one in which it was made: raise from now on, and share nothing."""
 
-    async def end(self) -> None:
+    async def _end(self) -> None:
         """Close it, in the loop."""
 
 
@@ -57,7 +55,7 @@ class Home:
         """Those that end when they are dropped."""
         self.kept: dict[Outer, None] = {}
         """Buses and authorities, which live until they are closed, in the order in which they were opened."""
-        self.loop = _new_loop()
+        self.loop = new_loop()
         self._works: set[asyncio.Task[Any]] = set()
         self._futures: set[Future[Any]] = set()
         begun = threading.Event()
@@ -102,7 +100,7 @@ class Home:
             self.check()
             with contextlib.suppress(RuntimeError):  # the loop was just closed, which cancels the future
                 self.loop.call_soon_threadsafe(self._begin, work, future)
-            return _result(future, math.inf if timeout_s is None else timeout_s)
+            return result_of(future, math.inf if timeout_s is None else timeout_s)
         except TimeoutError:
             # One that cannot be cancelled any more has ended: with this error, or just now.
             if not future.cancel():
@@ -194,15 +192,15 @@ class Home:
         """In a forked child: nothing of the parent's is used any more, and nothing of it complains when it is dropped."""
         self.orphaned = True
         for outer in (*self.replicas, *self.kept):
-            outer.orphan()
+            outer._orphan()
         for task in asyncio.all_tasks(self.loop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # its thread was not forked, and nobody ends it
 
     async def _close(self) -> None:
         for replica in list(self.replicas):
-            await replica.end()
+            await replica._end()
         for outer in reversed(list(self.kept)):
-            await outer.end()
+            await outer._end()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
@@ -268,31 +266,6 @@ def shutdown() -> None:
         ending, _home = _home, None
     if ending is not None:
         ending.end()
-
-
-def _result(future: Future[T], timeout_s: float) -> T:
-    """Wait in portions: a signal that comes just before a wait begins is heard when that ends, and Ctrl-C must be heard.
-
-    Raises:
-        TimeoutError: it took longer.
-        BaseException: what the work raised.
-    """
-    over_s = time.monotonic() + timeout_s
-    while True:
-        left_s = over_s - time.monotonic()
-        try:
-            return future.result(max(0.0, min(left_s, SIGNAL_DELAY_MAX_S)))
-        except TimeoutError:
-            if future.done() or left_s <= SIGNAL_DELAY_MAX_S:
-                raise
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def _forked() -> None:

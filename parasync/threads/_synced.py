@@ -144,14 +144,14 @@ class synced(Readable[T]):
             raise UsageError(FORKED)
         self._inner.close()
 
-    def orphan(self) -> None:
-        """See `Home.orphan`: what is read of a replica that hears nothing any more would be wrong for ever."""
+    def _orphan(self) -> None:
+        """See `Outer`: what is read of a replica that hears nothing any more would be wrong for ever."""
         self._member = self._newest = self._seat = _Orphan()  # type: ignore[assignment]
         # It may hold a lock of a thread that was not forked; without it, nothing is done when the replica is dropped.
         del self._inner._member
 
-    async def end(self) -> None:
-        """See `Home.end`."""
+    async def _end(self) -> None:
+        """See `Outer`."""
         self._inner.close()
 
     def __enter__(self) -> Self:
