@@ -134,6 +134,28 @@ def test_a_script_ends_though_the_server_is_gone(server: NatsServer) -> None:
     assert "Warning" not in errors
 
 
+def test_ctrl_c_ends_a_script_that_waits(server: NatsServer, owner: threads.authority[str]) -> None:
+    text = """
+        import signal
+        from parasync import Version
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        note = threads.synced(NOTES["a"], threads.connect(URL))
+        print(note.ready(), flush=True)
+        note.at_least(Version(2**52, 1), timeout_s=None)
+        """
+    process = subprocess.Popen(
+        [sys.executable, "-W", "always", "-c", source(text, server.url)],
+        cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "first\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=END_S)
+    assert process.returncode == -signal.SIGINT
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    assert "Warning" not in errors
+
+
 FORKED = """
     import gc, os, sys
     from parasync.errors import UsageError
