@@ -32,6 +32,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"parasync\.[\w.]*\b[TV](_co)?"),
     ("py:class", r"parasync\.runtime\.(_stream\.Changes|_readable\.Readable)"),
     ("py:class", r"parasync\.transports\._nats_conversation\.Conversation"),
+    ("py:class", r"parasync\.(runtime\._session\.(Blocking)?Reads|http\._middleware\.Middleware|threads\._home\.Home)"),
 ]
 
 autodoc_member_order = "bysource"

@@ -9,7 +9,7 @@ good value and says how sure it is of it.
 
 from parasync.codec import Codec, MsgpackCodec
 from parasync.errors import ParasyncError
-from parasync.protocol import ABSENT, Envelope, Kind, SchemaVersion, Status, Version
+from parasync.protocol import ABSENT, Envelope, Kind, SchemaVersion, Seen, Status, Version
 from parasync.runtime._authority import authority
 from parasync.runtime._cell import Cell
 from parasync.runtime._office import Terms
@@ -44,6 +44,7 @@ __all__ = [
     "Ref",
     "ReplicaMeta",
     "SchemaVersion",
+    "Seen",
     "Snapshot",
     "Stats",
     "Status",

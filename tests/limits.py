@@ -22,7 +22,7 @@ from tests.states import between
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "limits.md"
-PARTS = ("protocol", "codec", "gate", "topic", "transports", "stores", "runtime", "testing", "cli")
+PARTS = ("protocol", "codec", "gate", "topic", "transports", "stores", "runtime", "http", "threads", "testing", "cli")
 NAME = re.compile(r"[A-Z][A-Z0-9_]*_(MAX|MIN|S)")
 DEFAULTS = {"pace": Pace, "terms": Terms}
 

@@ -26,7 +26,7 @@ PACKAGE = Path(parasync.__file__).parent
 
 PUBLIC = {
     *("Topic", "Ref", "synced", "authority", "connect"),
-    *("Change", "Snapshot", "Status", "ReplicaMeta", "Version", "SchemaVersion", "Envelope", "Kind"),
+    *("Change", "Snapshot", "Status", "ReplicaMeta", "Version", "SchemaVersion", "Seen", "Envelope", "Kind"),
     *("Codec", "MsgpackCodec", "SyncTransport", "InProcessTransport", "MemoryStore"),
     *("ParasyncError", "Recorder"),
     # What stands in the signatures of those above, and the constants that callers compare with.

@@ -34,6 +34,8 @@ for part, below in {
     "sources": "errors protocol gate codec topic transports stores runtime",
     "gateway": "errors protocol gate codec topic transports stores runtime",
     "signals": "errors protocol gate codec topic transports stores runtime",
+    "http": "errors protocol gate codec topic transports stores runtime",
+    "threads": "errors protocol gate codec topic transports stores runtime",
     "testing": "errors protocol gate codec topic transports stores runtime",
     "cli": "errors protocol gate codec topic transports stores runtime",
     "pytest_plugin": "errors protocol gate codec topic transports stores runtime",
@@ -43,7 +45,7 @@ for part, below in {
 }.items():
     BELOW[part] = frozenset(below.split())
 
-LEAVES = frozenset({"sources", "gateway", "signals", "testing", "cli", "pytest_plugin"})
+LEAVES = frozenset({"sources", "gateway", "signals", "http", "threads", "testing", "cli", "pytest_plugin"})
 BRIDGES = {("parasync.cli.simulate", "testing"), ("parasync.pytest_plugin", "testing")}
 """The parts of leaves that may import another one: a command and a plugin that run the kit (decisions 33 and 34)."""
 FOR_ANNOTATIONS = {("errors", "protocol"), ("gate", "codec")}
@@ -59,6 +61,8 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "stores": frozenset({"attrs"}),
     "runtime": frozenset({"attrs"}),
     "signals": frozenset({"reaktiv"}),
+    "http": frozenset({"attrs"}),
+    "threads": frozenset({"uvloop"}),
     "testing": frozenset({"attrs", "hypothesis"}),
     "pytest_plugin": frozenset({"pytest"}),
     "cli": frozenset({"attrs", "click", "psutil", "rich", "tomli_w", "watchfiles", "yaml"}),

@@ -42,6 +42,7 @@ from parasync.protocol._pulse import Pulse
 from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable, prepare_reading
 from parasync.protocol._replica import Replica
 from parasync.protocol._scans import BUCKETS, SCAN_KEYS_MAX, Compare, Digests, Scan, Scanned
+from parasync.protocol._seen import SEEN_CHARS_MAX, SEEN_KEYS_MAX, Seen
 from parasync.protocol._status import Status, age_of, reason_of, status_of
 from parasync.protocol._version import ABSENT, EPOCH_MAX, SEQUENCE_MAX, SchemaVersion, Version
 
@@ -62,6 +63,8 @@ __all__ = [
     "REASON_CHARS_MAX",
     "SAME",
     "SCAN_KEYS_MAX",
+    "SEEN_CHARS_MAX",
+    "SEEN_KEYS_MAX",
     "SEQUENCE_MAX",
     "STATE",
     "TOMBSTONE",
@@ -105,6 +108,7 @@ __all__ = [
     "Scan",
     "Scanned",
     "SchemaVersion",
+    "Seen",
     "Status",
     "Unanswered",
     "Unreadable",

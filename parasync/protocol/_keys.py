@@ -43,9 +43,8 @@ def check_topic(topic: str) -> str:
     return topic
 
 
-@lru_cache(maxsize=65_536)
-def parse_key(key: str) -> Key:
-    """Split a key into topic and id.
+def split_key(key: str) -> Key:
+    """Split a key into topic and id, and remember nothing of it: for keys that strangers send.
 
     Raises:
         InvalidKeyError: the key is empty, lacks a part, is not encodable, or is longer than `KEY_BYTES_MAX`.
@@ -57,6 +56,16 @@ def parse_key(key: str) -> Key:
     if colon and not ident:
         raise InvalidKeyError("got a key with an empty id, expected 'topic' or 'topic:id'")
     return Key(topic, ident if colon else None)
+
+
+@lru_cache(maxsize=65_536)
+def parse_key(key: str) -> Key:
+    """Split a key into topic and id.
+
+    Raises:
+        InvalidKeyError: as for `split_key`.
+    """
+    return split_key(key)
 
 
 def parse_pattern(pattern: str) -> tuple[str, str]:

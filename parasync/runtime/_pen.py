@@ -12,6 +12,7 @@ from parasync.runtime._guard import GuardedStore
 from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office
 from parasync.runtime._repairs import Repairs
+from parasync.runtime._session import note_write, noting
 from parasync.stores import Draft, Outcome
 from parasync.transports._protocol import SyncTransport
 
@@ -61,6 +62,8 @@ class Pen:
             self._send(value, draft, version, None)
         else:
             self.repairs.begin(draft.key, None)
+        if noting.on:
+            note_write(draft.key, version)
         return version
 
     async def write(self, value: object, draft: Draft) -> Version:
@@ -92,6 +95,8 @@ class Pen:
             else:
                 # The first try may have been stored without anybody knowing: what is published twice does no harm.
                 self.repairs.begin(key, None)
+            if noting.on:
+                note_write(key, version)
             return version
         finally:
             heart.write_ends(write)

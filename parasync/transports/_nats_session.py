@@ -286,6 +286,8 @@ def _forked() -> None:
     # A child shares the socket: whatever it said there would be in the middle of what its parent says.
     for session in _sessions:
         session._thread = 0
+        if session.wire.link is not None:
+            session.wire.link.socket.disown()
 
 
 if hasattr(os, "register_at_fork"):

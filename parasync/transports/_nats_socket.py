@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
 from typing import Any, Final, NamedTuple
 from urllib.parse import ParseResult, unquote, urlsplit
@@ -135,6 +136,18 @@ class Socket(TcpTransport):
     def is_gone(self) -> bool:
         """Whether either side has closed it already."""
         return self._io_writer is None or self._io_writer.transport.is_closing() or self.at_eof()  # type: ignore[no-untyped-call]
+
+    def disown(self) -> None:
+        """In a forked child: let go of the connection, which ends when the parent ends it, without a word on it.
+
+        The number of its descriptor stays taken, so that whoever closes it later closes nothing that belongs to others.
+        """
+        socket = None if self._io_writer is None else self._io_writer.transport.get_extra_info("socket")
+        number = -1 if socket is None else socket.fileno()
+        if number >= 0:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, number, inheritable=False)
+            os.close(nothing)
 
     def abort(self) -> None:
         """Close at once, without waiting for a peer that may never answer. Idempotent."""

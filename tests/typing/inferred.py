@@ -26,7 +26,9 @@ from parasync import (
     authority,
     connect,
     synced,
+    threads,
 )
+from parasync.http import reads
 from parasync.testing import Ends, Report, check_store, check_transport
 from parasync.transports.nats import NatsTransport
 
@@ -134,3 +136,23 @@ async def the_kit_takes_whatever_makes_a_bus() -> None:
     await check_transport(ends)
     assert_type(await check_store(MemoryStore), Report)
     await check_store(lambda: (MemoryStore(), MemoryStore()))
+
+
+def threads_know_their_type() -> None:
+    with threads.connect("nats://127.0.0.1:4222") as bus, threads.synced(USERS["123"], bus) as ada:
+        assert_type(ada, threads.synced[User])
+        assert_type(ada.value, User)
+        assert_type(ada.ready(timeout_s=5), User)
+        assert_type(threads.reads(ada), User)
+        for change in ada.changes(timeout_s=5):
+            assert_type(change, Change[User])
+        owner = threads.authority(USERS, bus)
+        assert_type(owner, threads.authority[User])
+        assert_type(owner.put("1", User(1, "Ada")), Version)
+        assert_type(owner.get("1"), Snapshot[User])
+    once = threads.per_process(lambda: threads.connect("inproc://here"))
+    assert_type(once(), threads.Bus)
+
+
+async def sessions_know_their_type(ada: synced[User]) -> None:
+    assert_type(await reads(ada), User)
