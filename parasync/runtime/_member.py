@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-from parasync.protocol import Backoff, GapPolicy, Reader, Replica
+from parasync.protocol import Backoff, Envelope, GapPolicy, Reader, Replica, Unreadable
 from parasync.runtime._views import Change, merge
+from parasync.runtime._world import Clock, monotonic_s
 
 T = TypeVar("T")
 
@@ -42,8 +43,8 @@ class Member(Replica[T], Generic[T]):
     """
 
     __slots__ = (
-        "_listeners", "announced", "attend", "doubted_s", "due_s", "history", "key", "listener", "pending", "repeat", "turn",
-        "watchers",
+        "_listeners", "accepts", "announced", "attend", "clock", "doubted_s", "due_s", "history", "key", "listener", "pending",
+        "refusal", "repeat", "turn", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,12 @@ class Member(Replica[T], Generic[T]):
         self.doubted_s = -math.inf
         """When a need was last asked about that was more than a matter of routine."""
         self.history = History(0, 0)
+        self.accepts = ""
+        """The schema version that it takes."""
+        self.clock: Clock = monotonic_s
+        """The clock of its pace."""
+        self.refusal: tuple[str, str] | None = None
+        """Schema version and error of what it refused last."""
         self.announced: int | None = None
         """The highest epoch that a probe told of, where one doubt for each is enough; None where answers tell the epoch."""
 
@@ -90,6 +97,10 @@ class Member(Replica[T], Generic[T]):
         super().close()
         for listener in self._listeners:
             listener.active = False
+
+    def _refuse(self, envelope: Envelope[Any], reading: Unreadable) -> None:
+        super()._refuse(envelope, reading)
+        self.refusal = (envelope.schema_version, type(reading.error).__name__)
 
     def add(self, listener: Listener) -> None:
         """Call one more, from the next change on. Under the lock of the group."""

@@ -37,14 +37,14 @@ Those that claim `beats` promise with `BeatTransport`:
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
 from parasync.codec import Codec
 from parasync.errors import UsageError
-from parasync.protocol import Beat, Envelope, Probe, ProbeReply, Request, Response
+from parasync.protocol import AuthorityStatus, Beat, Envelope, Probe, ProbeReply, ReplicaStatus, Request, Response
 
 Handler: TypeAlias = Callable[[Envelope[Any]], None]
 """Gets each envelope of one key. Runs on the publishing thread in process, in the loop of the bus otherwise; must not block."""
@@ -63,6 +63,9 @@ BeatHandler: TypeAlias = Callable[[Beat], None]
 """Gets each beat of one topic, where and as a `Handler` gets envelopes."""
 BeatMaker: TypeAlias = Callable[[Collection[str]], Beat | None]
 """Makes a beat when it is its turn to be sent, or None for none. Gets the keys of which something still waits to be sent."""
+
+StatusSource: TypeAlias = Callable[[], Iterator[AuthorityStatus | ReplicaStatus | None]]
+"""Says how what a process serves or holds does; yields None now and then in between, where others may run meanwhile."""
 
 
 @attrs.frozen
@@ -256,6 +259,18 @@ class BeatTransport(Protocol):
             InvalidKeyError: the topic does not follow the grammar.
             ClosedError: the transport was closed.
             UsageError: called from another thread or loop than this transport allows.
+        """
+
+
+@runtime_checkable
+class StatusTransport(Protocol):
+    """The optional fourth part of a transport: processes tell an onlooker who they are, and how they do."""
+
+    def answer_status(self, source: StatusSource) -> Unsubscribe:
+        """Tell whoever asks, now and then, what this source says, until the returned function is called.
+
+        Args:
+            source: makes a new iterator each time.
         """
 
 

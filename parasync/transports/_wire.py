@@ -15,6 +15,7 @@ from parasync.protocol import (
     ABSENT_OBJECT,
     ASK_KEYS_MAX,
     EPOCH_MAX,
+    NAME_CHARS_MAX,
     PAGE_KEYS_MAX,
     REASON_CHARS_MAX,
     SAME,
@@ -27,11 +28,13 @@ from parasync.protocol import (
     KeyPage,
     Kind,
     ListKeys,
+    Noted,
     Outcome,
     Probe,
     ProbeReply,
     Put,
     Refusal,
+    Report,
     Request,
     Response,
     Same,
@@ -59,13 +62,12 @@ from parasync.transports._wire_fields import (
     version_of,
     written,
 )
+from parasync.transports._wire_report import NOTED, noted_of, report_fields, report_of
 
 ANSWER_BYTES: Final = 80
 """What an answer takes at most beside its outcomes, in bytes."""
 IDEMPOTENCY_CHARS_MAX: Final = 256
 """The longest idempotency key; a longer one is refused by writer and reader."""
-NAME_CHARS_MAX: Final = 64
-"""The longest name of an error, and the longest identity of who probes; a longer one is refused by writer and reader."""
 
 _REFUSED, _ANSWERED, _LISTED, _WRITTEN = range(4)
 _OUTCOMES: Final[dict[int, Outcome]] = {0: SAME, 1: ABSENT_OBJECT, 2: UNANSWERED}
@@ -165,6 +167,8 @@ def _request_fields(request: Request) -> list[Any]:
         return [WIRE_FORMAT, request.epoch, list(request.keys), positions]
     if isinstance(request, ListKeys):
         return [WIRE_FORMAT, request.prefix, request.after, request.limit]
+    if isinstance(request, Report):
+        return report_fields(request)
     body = None if request.body is None else bytes(request.body)
     expected = None if request.expected is None else [*request.expected]
     meta = dict(request.meta)
@@ -181,6 +185,8 @@ def _response_fields(response: Response, codec: Codec) -> list[Any]:
         return [WIRE_FORMAT, _LISTED, response.epoch, list(response.keys), versions, response.more]
     if isinstance(response, Written):
         return [WIRE_FORMAT, _WRITTEN, [*response.version]]
+    if isinstance(response, Noted):
+        return [WIRE_FORMAT, NOTED]
     current = None if response.current is None else [*response.current]
     return [WIRE_FORMAT, _REFUSED, response.error, response.reason[:REASON_CHARS_MAX], current]
 
@@ -206,10 +212,14 @@ def _request(verb: str, fields: Any) -> Request:
         SchemaVersion.parse(schema_version)
         idempotent = optional(idempotency_key, lambda named: text(named, IDEMPOTENCY_CHARS_MAX))
         return Put(key, optional(body, body_of), schema_version, optional(expected, version_of), idempotent, meta_of(meta))
+    if verb == Report.verb:
+        return report_of(fields)
     raise DecodeError("got a request of an unknown kind")
 
 
 def _response(codec: Codec, request: Request | None, fields: Any) -> Response:
+    if fields[1] == NOTED and (request is None or isinstance(request, Report)):
+        return noted_of(fields)
     kind = integer(fields[1], _WRITTEN)
     if kind == _REFUSED:
         _, error, reason, current = fields_of(fields, 4)
