@@ -34,6 +34,7 @@ for part, below in {
     "sources": "errors protocol gate codec topic transports stores runtime",
     "gateway": "errors protocol gate codec topic transports stores runtime",
     "signals": "errors protocol gate codec topic transports stores runtime",
+    "otel": "errors protocol gate codec topic transports stores runtime",
     "testing": "errors protocol gate codec topic transports stores runtime",
     "cli": "errors protocol gate codec topic transports stores runtime",
     "pytest_plugin": "errors protocol gate codec topic transports stores runtime",
@@ -43,7 +44,7 @@ for part, below in {
 }.items():
     BELOW[part] = frozenset(below.split())
 
-LEAVES = frozenset({"sources", "gateway", "signals", "testing", "cli", "pytest_plugin"})
+LEAVES = frozenset({"sources", "gateway", "signals", "otel", "testing", "cli", "pytest_plugin"})
 BRIDGES = {("parasync.cli.simulate", "testing"), ("parasync.pytest_plugin", "testing")}
 """The parts of leaves that may import another one: a command and a plugin that run the kit (decisions 33 and 34)."""
 FOR_ANNOTATIONS = {("errors", "protocol"), ("gate", "codec")}
@@ -59,6 +60,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "stores": frozenset({"attrs"}),
     "runtime": frozenset({"attrs"}),
     "signals": frozenset({"reaktiv"}),
+    "otel": frozenset({"attrs", "opentelemetry"}),
     "testing": frozenset({"attrs", "hypothesis"}),
     "pytest_plugin": frozenset({"pytest"}),
     "cli": frozenset({"attrs", "click", "psutil", "rich", "tomli_w", "watchfiles", "yaml"}),
@@ -77,7 +79,7 @@ IMPURE = {
 
 HEAVY = {
     *("nats", "msgspec", "pydantic", "rich", "click", "yaml", "watchfiles", "psutil", "reaktiv", "uvloop", "hypothesis"),
-    *("pytest", "parasync.cli", "parasync.testing", "parasync.transports.nats"),
+    *("opentelemetry", "pytest", "parasync.cli", "parasync.testing", "parasync.transports.nats"),
 }
 """What `import parasync` must leave alone: it costs time, or is an extra."""
 

@@ -15,8 +15,8 @@ from parasync.runtime._checks import check_change, check_conditions, check_kind,
 from parasync.runtime._desk import Desk
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Terms
-from parasync.runtime._pen import Pen
 from parasync.runtime._remote_writes import RemoteWriter, written_for
+from parasync.runtime._tracing import pen_class
 from parasync.runtime._views import Snapshot
 from parasync.stores import Draft, MemoryStore, Store
 from parasync.topic import Topic
@@ -74,7 +74,7 @@ class authority(Generic[T]):
         self._desk = Desk(topic.name, transport, self._store, self._terms, self._put_for)
         self._desk.loading, self._desk.schema_version = loading, topic.version
         self._office = self._desk.office
-        self._pen = Pen(topic.name, transport, self._store, self._office, self._desk.heart)
+        self._pen = pen_class()(topic.name, transport, self._store, self._office, self._desk.heart)
         self._desk.publish, self._desk.repair = self._pen.publish, self._pen.repairs.begin
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0

@@ -75,7 +75,8 @@ class Refusals:
     def _forget(self, now_s: float) -> None:
         for sender, told in list(self._told.items()):
             if now_s - told.at_s > FORGET_AFTER_S:
-                del self._told[sender]
+                # Metrics are read from a thread of their own.
+                self._told.pop(sender, None)
 
     def _log(self, now_s: float) -> None:
         """Say the worst of it in one line; what comes soon after is said later, with all else."""
