@@ -17,13 +17,15 @@ from opentelemetry.trace import SpanKind, get_current_span
 
 from parasync import InProcessTransport, Status, Topic, authority, synced
 from parasync.codec import META_ENTRIES_MAX
-from parasync.errors import ConflictError, UsageError
+from parasync.errors import ConflictError, ParseError, UsageError
 from parasync.otel import continuing, instrument
 from parasync.protocol import Envelope
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport
 
 USERS = Topic("user", int, version="1.0")
+NAMES = Topic("user", str, version="1.0")
+"""What a program of another opinion takes the same objects for."""
 DEADLINE_S = 30.0
 
 
@@ -65,11 +67,13 @@ def sink() -> Iterator[Sink]:
 
 async def test_metrics_are_the_statistics(sink: Sink) -> None:
     async with InProcessTransport() as bus, authority(USERS, bus) as owner:
-        async with synced(USERS["1"], bus) as one, synced(USERS["2"], bus) as two:
+        seed = Envelope("Ada", "1.0", 1)
+        async with synced(USERS["1"], bus) as one, synced(NAMES["2"], bus, seed=seed) as two:
             await owner.put("1", 1)
-            version = await owner.put("2", 2)
-            bus.publish("user:2", Envelope("no number", "1.0", version.sequence + 1, version.epoch))
+            await owner.put("2", 2)
             await one.fresh(timeout_s=DEADLINE_S)
+            with pytest.raises(ParseError):
+                await two.fresh(timeout_s=DEADLINE_S)
             for name in attrs.asdict(one.stats):
                 total = getattr(one.stats, name) + getattr(two.stats, name)
                 assert sink.metric(f"parasync.replica.{name}") == {("user",): total}, name
