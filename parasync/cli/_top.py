@@ -79,7 +79,10 @@ async def _live(options: BusOptions, topics: tuple[str, ...], as_json: bool, int
     async with options.transport(url, "parasync top") as bus:
         if as_json:
             while True:
-                _print(await survey(bus, topics, spread_s, LISTEN_S), as_json)
+                try:
+                    _print(await survey(bus, topics, spread_s, LISTEN_S), as_json)
+                except TransportError as error:
+                    click.echo(f"parasync: {error}", err=True)
                 await asyncio.sleep(interval_s)
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             while True:

@@ -122,6 +122,7 @@ class NatsAsks:
         timeout_s: float,
         *,
         quiet_s: float | None = None,
+        spread_s: float = 0.0,
     ) -> None:
         """Ask everybody on a subject, and hand on what each of them answers.
 
@@ -131,20 +132,22 @@ class NatsAsks:
             arrived: gets each answer.
             timeout_s: how long to wait for answers, in seconds; it ends at once where nobody listens.
             quiet_s: how long to wait for the next answer, in seconds; None for as long as there is time.
+            spread_s: within how many seconds answers are to come, however long nobody answers meanwhile.
 
         Raises:
             TransportError: there is no connection, or a permission is missing.
         """
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         clock = asyncio.get_running_loop().time
-        end_s = clock() + timeout_s
+        begun_s = clock()
+        end_s = begun_s + timeout_s
         deadline = asyncio.timeout_at(end_s)
 
         def replied(reply: bytes, headers: bytes | None) -> None:
             if headers is None or not headers.startswith(_NO_RESPONDERS):
                 arrived(reply)
                 if quiet_s is not None and not deadline.expired():
-                    deadline.reschedule(min(end_s, clock() + quiet_s))
+                    deadline.reschedule(min(end_s, max(clock(), begun_s + spread_s) + quiet_s))
             elif not over.done():
                 over.set_result(None)
 

@@ -104,7 +104,7 @@ class NatsStatus:
                 if len(heard) < SURVEYED_MAX:
                     heard.append(Heard(status, _ahead_s(status.wall_s, sent_s, time.time())))
 
-        await self._asks.gather(subject, data, arrived, timeout_s, quiet_s=query.spread_s + QUIET_S)
+        await self._asks.gather(subject, data, arrived, timeout_s, quiet_s=QUIET_S, spread_s=query.spread_s)
         return heard
 
     def _received(

@@ -169,3 +169,12 @@ def test_a_live_table(parties: Parties) -> None:
         drawn.wait_for(r"user +synced .*2\.0: 1")
         drawn.process.send_signal(signal.SIGINT)
         assert drawn.process.wait(DEADLINE_S) == OK
+
+
+def test_lines_for_programs_go_on(parties: Parties) -> None:
+    with parties.shell.running("top", "--json", "--interval", "0.1", "--spread", "0.01") as looking:
+        parties.start("authority", "user")
+        looking.wait_for(r'"role":"authority"|"role": "authority"')
+        parties.start("reader", "user")
+        looking.wait_for(r'"role":"synced"|"role": "synced"')
+        assert looking.end() == OK
