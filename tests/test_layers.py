@@ -36,6 +36,7 @@ for part, below in {
     "signals": "errors protocol gate codec topic transports stores runtime",
     "http": "errors protocol gate codec topic transports stores runtime",
     "threads": "errors protocol gate codec topic transports stores runtime",
+    "otel": "errors protocol gate codec topic transports stores runtime",
     "testing": "errors protocol gate codec topic transports stores runtime",
     "cli": "errors protocol gate codec topic transports stores runtime",
     "pytest_plugin": "errors protocol gate codec topic transports stores runtime",
@@ -45,7 +46,7 @@ for part, below in {
 }.items():
     BELOW[part] = frozenset(below.split())
 
-LEAVES = frozenset({"sources", "gateway", "signals", "http", "threads", "testing", "cli", "pytest_plugin"})
+LEAVES = frozenset({"sources", "gateway", "signals", "http", "otel", "threads", "testing", "cli", "pytest_plugin"})
 BRIDGES = {("parasync.cli.simulate", "testing"), ("parasync.pytest_plugin", "testing")}
 """The parts of leaves that may import another one: a command and a plugin that run the kit (decisions 33 and 34)."""
 FOR_ANNOTATIONS = {("errors", "protocol"), ("gate", "codec")}
@@ -63,6 +64,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "signals": frozenset({"reaktiv"}),
     "http": frozenset({"attrs"}),
     "threads": frozenset({"uvloop"}),
+    "otel": frozenset({"attrs", "opentelemetry"}),
     "testing": frozenset({"attrs", "hypothesis"}),
     "pytest_plugin": frozenset({"pytest"}),
     "cli": frozenset({"attrs", "click", "psutil", "rich", "tomli_w", "watchfiles", "yaml"}),
@@ -81,7 +83,7 @@ IMPURE = {
 
 HEAVY = {
     *("nats", "msgspec", "pydantic", "rich", "click", "yaml", "watchfiles", "psutil", "reaktiv", "uvloop", "hypothesis"),
-    *("pytest", "parasync.cli", "parasync.testing", "parasync.transports.nats"),
+    *("opentelemetry", "pytest", "parasync.cli", "parasync.testing", "parasync.transports.nats"),
 }
 """What `import parasync` must leave alone: it costs time, or is an extra."""
 

@@ -21,13 +21,17 @@ class Exit(enum.IntEnum):
     """The command cannot work as written: an unknown option, an illegal key, a value that is not JSON, a missing package,
     a recording that is none or is damaged."""
     CONFLICT = 3
-    """The object is not at the expected version; nothing was written."""
+    """The object is not at the expected version; nothing was written. `doctor`: two authorities serve a topic, or a version has
+    two contents."""
     UNANSWERED = 4
-    """Nobody serves the topic, or no answer came in time."""
+    """Nobody serves the topic, or no answer came in time. `doctor`: nobody is there, or a topic is read that nobody serves."""
     UNREACHABLE = 5
     """There is no bus: nothing listens there, the credentials do not fit, or the connection was lost."""
     REFUSED = 6
-    """The authority refused, e.g. because it takes no writes from others or the value is not of its type."""
+    """The authority refused, e.g. because it takes no writes from others or the value is not of its type.
+    `doctor`: replicas refuse what the authority writes."""
+    STALE = 7
+    """`doctor`: replicas are stale, though somebody serves their topic."""
     FAILED = 70
     """A fault of this program; what it printed belongs into a bug report."""
     UNWRITABLE = 74

@@ -18,7 +18,7 @@ from parasync.cli._formats import Problem, read_file
 from parasync.cli._tree import Claim, Scan, Signature, scan
 from parasync.errors import DeletedError, EncodeError, ParasyncError
 from parasync.protocol import EncodedBody, parse_key
-from parasync.runtime._authority import RemoteWriter
+from parasync.runtime._remote_writes import RemoteWriter
 from parasync.transports.nats import NatsTransport
 
 VANISHED_GRACE_S: Final = 0.1

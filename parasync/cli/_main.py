@@ -26,6 +26,8 @@ _MODULES: Final = {
     "put": "parasync.cli._objects",
     "delete": "parasync.cli._objects",
     "ls": "parasync.cli._ls",
+    "top": "parasync.cli._top",
+    "doctor": "parasync.cli._doctor",
     "simulate": "parasync.cli.simulate",
     "replay": "parasync.cli._replay",
 }

@@ -14,6 +14,7 @@ import attrs
 
 from parasync.protocol._envelope import NO_META, EncodedBody, Kind
 from parasync.protocol._positions import Outcome, Position
+from parasync.protocol._presence import Noted, Report
 from parasync.protocol._scans import Compare, Digests, Scan, Scanned
 from parasync.protocol._version import Version
 
@@ -196,5 +197,5 @@ class Beat:
     overflow: bool = False
 
 
-Request: TypeAlias = Ask | Compare | Scan | ListKeys | Put
-Response: TypeAlias = Answer | Digests | Scanned | KeyPage | Written | Refusal
+Request: TypeAlias = Ask | Compare | Scan | ListKeys | Put | Report
+Response: TypeAlias = Answer | Digests | Scanned | KeyPage | Written | Noted | Refusal

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from threading import get_ident
 from types import TracebackType
-from typing import Final, Generic, Self, TypeAlias, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 from parasync.codec import body_checksum
-from parasync.errors import ClosedError, ConflictError, DeletedError, EncodeError, RefusedError, UsageError
-from parasync.protocol import NO_META, EncodedBody, Envelope, Kind, Put, Request, Response, Status, Version, Written, parse_key
+from parasync.errors import ClosedError, ConflictError, DeletedError, EncodeError, UsageError
+from parasync.protocol import NO_META, EncodedBody, Kind, Reported, Request, Response, Status, Version, parse_key
 from parasync.runtime._checks import check_change, check_conditions, check_kind, check_meta, check_remote_writes
 from parasync.runtime._desk import Desk
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._office import Terms
-from parasync.runtime._pen import Pen
+from parasync.runtime._remote_writes import RemoteWriter, written_for
+from parasync.runtime._tracing import pen_class
 from parasync.runtime._views import Snapshot
 from parasync.stores import Draft, MemoryStore, Store
 from parasync.topic import Topic
 from parasync.transports._protocol import SyncTransport, check_transport
 
 T = TypeVar("T")
-
-RemoteWriter: TypeAlias = Callable[[str | None, T | None, Put], Awaitable[Version]]
-"""Takes the id (None for the object without one), the checked value (None: delete) and the request; returns the new version."""
 
 UPDATE_ATTEMPTS_MAX: Final = 100
 """How often `update` tries when others write the same object; then it raises `ConflictError`."""
@@ -74,9 +72,9 @@ class authority(Generic[T]):
         self._terms = terms or Terms()
         self._remote_writes = remote_writes
         self._desk = Desk(topic.name, transport, self._store, self._terms, self._put_for)
-        self._desk.loading = loading
+        self._desk.loading, self._desk.schema_version = loading, topic.version
         self._office = self._desk.office
-        self._pen = Pen(topic.name, transport, self._store, self._office, self._desk.heart)
+        self._pen = pen_class()(topic.name, transport, self._store, self._office, self._desk.heart)
         self._desk.publish, self._desk.repair = self._pen.publish, self._pen.repairs.begin
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -102,6 +100,11 @@ class authority(Generic[T]):
     def serving(self) -> bool:
         """Whether it may write: entered, not closed, and not fenced."""
         return self._office.serving
+
+    @property
+    def refusals(self) -> tuple[Reported, ...]:
+        """What replicas elsewhere refuse of what it writes, as they told in the last `FORGET_AFTER_S`; most objects first."""
+        return self._desk.refusals.reported()
 
     def loaded(self) -> None:
         """The first objects are there: answer from now on."""
@@ -217,8 +220,7 @@ class authority(Generic[T]):
         """Stop serving; what was published is on its way. May be called again."""
         self._closed = True
         if self._loop is not None:
-            await self._desk.heart.close()
-            await self._office.close()
+            await self._desk.close()
         await self._pen.aclose()
 
     async def __aenter__(self) -> Self:
@@ -226,8 +228,7 @@ class authority(Generic[T]):
             raise UsageError("got an authority that was entered before, expected a new one")
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
         try:
-            await self._office.open()
-            self._desk.heart.open()
+            await self._desk.open()
         except BaseException:
             await self.aclose()
             raise
@@ -238,28 +239,7 @@ class authority(Generic[T]):
 
     async def _put_for(self, request: Request) -> Response:
         """Write for somebody else."""
-        if not isinstance(request, Put):
-            raise RefusedError(f"got a request of type {type(request).__name__}, which this authority does not know")
-        writer = self._remote_writes
-        topic, ident = parse_key(request.key)
-        if writer is False or topic != self._topic.name:
-            raise RefusedError(f"the authority of {self._topic.name!r} takes no writes from others")
-        value = None
-        if request.body is not None:
-            value = self._read(Envelope(request.body, request.schema_version, 1))
-        if callable(writer):
-            return Written(await writer(ident, value, request))
-        if request.body is None:
-            return Written(await self.delete(ident, expected=request.expected, idempotency_key=request.idempotency_key))
-        return Written(
-            await self.put(
-                ident,
-                value,  # type: ignore[arg-type]  # the reader has checked it
-                expected=request.expected,
-                idempotency_key=request.idempotency_key,
-                meta=request.meta,
-            )
-        )
+        return await written_for(self, self._read, self._remote_writes, request)
 
     def _draft(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, Final
@@ -17,9 +17,11 @@ from parasync.protocol import (
     ABSENT_OBJECT,
     PAGE_KEYS_MAX,
     SAME,
+    STATUS_REPORTS_MAX,
     UNANSWERED,
     Answer,
     Ask,
+    AuthorityStatus,
     Compare,
     Digests,
     EncodedBody,
@@ -28,23 +30,26 @@ from parasync.protocol import (
     Kind,
     ListKeys,
     Outcome,
-    Plan,
     Position,
+    ReplicaStatus,
+    Report,
     Request,
     Response,
     Scan,
     Scanned,
-    Version,
     is_same,
     plan_answer,
 )
+from parasync.runtime._census import enlist
+from parasync.runtime._found import Found
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office, Terms
 from parasync.runtime._pen import publish_stored
+from parasync.runtime._refusals import Refusals
 from parasync.runtime._scanning import Page, check_scan_of
-from parasync.stores import Draft, TopicState
-from parasync.transports._protocol import Responder, SyncTransport
+from parasync.stores import Draft
+from parasync.transports._protocol import Responder, SyncTransport, Unsubscribe
 
 logger: Final = logging.getLogger("parasync")
 
@@ -72,6 +77,10 @@ class Desk:
         self._store = store
         self._terms = terms
         self._transport = transport
+        self._unlist: Unsubscribe | None = None
+        self.schema_version = ""
+        """The shape in which this authority writes."""
+        self.refusals = Refusals(topic, terms.clock, terms.wall_clock)
         self._other = other
         self._reissued = (0, 0)
         self.loading = False
@@ -81,6 +90,44 @@ class Desk:
         self.heart = Heart(topic, transport, store, terms, self.office, lambda: self.loading)
         self.repair: Callable[[str, object], None] = lambda _, write: self.heart.write_ends(write)
         """Publishes what is stored of an object, of which nobody knows that, and ends the write."""
+
+    async def open(self) -> None:
+        """Claim an epoch, serve and beat; see `Office.open`.
+
+        Raises:
+            ParasyncError: what the store and the transport raise.
+        """
+        await self.office.open()
+        self.heart.open()
+        self._unlist = enlist(self._transport, self)
+
+    async def close(self) -> None:
+        """Stop for good; may be called again."""
+        if self._unlist is not None:
+            self._unlist()
+        await self.heart.close()
+        await self.office.close()
+
+    def statuses(self) -> Iterator[AuthorityStatus]:
+        """How this authority does."""
+        office, pulse, reports = self.office, self.office.pulse, self.refusals.reported()
+        beat, uptime_s = (0, 0.0) if pulse is None else (pulse.number, self._terms.clock() - pulse.started_s)
+        yield AuthorityStatus(
+            self._topic,
+            self.schema_version,
+            office.serving,
+            self.loading,
+            office.epoch,
+            beat,
+            uptime_s,
+            self.heart.count(),
+            reports[:STATUS_REPORTS_MAX],
+            max(0, len(reports) - STATUS_REPORTS_MAX),
+        )
+
+    def by_key(self) -> Iterator[ReplicaStatus]:
+        """It copies nothing."""
+        return iter(())
 
     async def respond(self, request: Request) -> Response:
         """Answer one request.
@@ -103,6 +150,8 @@ class Desk:
             return await self._compare(request)
         if isinstance(request, Scan):
             return await self._scan(request)
+        if isinstance(request, Report):
+            return self.refusals.note(request)
         return await self._other(request)
 
     async def _answer(self, ask: Ask) -> Answer:
@@ -233,25 +282,3 @@ class Desk:
         found = page[: max(1, min(limit, fitting))]
         keys, versions = tuple(key for key, _ in found), tuple(version for _, version in found)
         return KeyPage(self.office.epoch, keys, versions, more=len(page) > len(found))
-
-
-@attrs.frozen
-class Found:
-    """What the store had for an ask, in which epoch, after which beat and when, and what has to be done about it."""
-
-    epoch: int
-    beat: int
-    uptime_s: float
-    state: TopicState
-    stored: dict[str, Envelope[EncodedBody | None]]
-    plan: Plan
-
-    @property
-    def head(self) -> tuple[int, int, float, Version, int]:
-        """With what an answer begins."""
-        return self.epoch, self.beat, self.uptime_s, self.state.floor, self.state.history_epoch
-
-    @property
-    def needs_repair(self) -> bool:
-        """Whether it cannot be answered as it is."""
-        return self.plan.rival is not None or self.plan.new_epoch or bool(self.plan.reissue)

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Callable, Coroutine, Hashable
+from collections import Counter
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from parasync.protocol import Beat, Probe, ProbeReply, parse_key
+import attrs
+
+from parasync.protocol import Beat, Probe, ProbeReply, ReplicaStatus, parse_key
+from parasync.runtime import _census
 from parasync.runtime._bell import current_loop
+from parasync.runtime._census import enlist
 from parasync.runtime._group import Group
 from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Member
 from parasync.runtime._recovery import Pace, Recovery
+from parasync.runtime._reports import Reporter
 from parasync.runtime._sources import Source
+from parasync.runtime._tally import Tally, count
 from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, asks_over, beats_over
 
 logger: Final = logging.getLogger("parasync")
+
+LOOKED_AT_MAX: Final = 1000
+"""How many replicas are looked at in a row for an onlooker; then others may run."""
 
 SourceKey: TypeAlias = tuple[Hashable, ...]
 Place: TypeAlias = tuple[str, AbstractEventLoop | None, bool]
@@ -85,6 +95,8 @@ class Hub:
         self._groups: dict[str, Group] = {}
         self._recoveries: dict[SourceKey, Recovery] = {}
         self._ears: dict[Place, Ear] = {}
+        self._reporter: Reporter | None = None
+        self._unlist: Unsubscribe | None = None
         self._given_up = False
 
     def join(self, member: Member[Any]) -> Group | None:
@@ -103,6 +115,8 @@ class Hub:
                     group.open(self.transport)
                     self._groups[member.key] = group
                 group.join(member)
+                if self._unlist is None:
+                    self._unlist = enlist(self.transport, self)
             finally:
                 self._give_up_if_empty()
             return group
@@ -135,8 +149,45 @@ class Hub:
             ear.members[member] = (group, pace)
             return ear
 
+    def refused(self, topic: str, loop: AbstractEventLoop) -> None:
+        """A replica refuses what the authority of the topic wrote: let it know; from any thread."""
+        if self._reporter is None and isinstance(self.transport, AskTransport):
+            self._reporter = Reporter(self.transport, self._members_of)
+        if self._reporter is not None:
+            self._reporter.refused(topic, loop)
+
+    def statuses(self) -> Iterator[ReplicaStatus | None]:
+        """How the replicas do: one for each topic and schema version."""
+        tallies: dict[tuple[str, str], Tally] = {}
+        looked = 0
+        for group in list(self._groups.values()):
+            topic = parse_key(group.key).topic
+            for member in group.members:
+                tallies.setdefault((topic, member.accepts), Tally(topic, member.accepts)).add(member)
+                looked += 1
+                if looked % LOOKED_AT_MAX == 0:
+                    yield None
+        for tally in tallies.values():
+            yield tally.status()
+
+    def by_key(self) -> Iterator[ReplicaStatus]:
+        """How the replicas of each object do."""
+        for group in list(self._groups.values()):
+            tally = Tally(parse_key(group.key).topic, group.members[0].accepts if group.members else "")
+            for member in group.members:
+                tally.add(member)
+            yield attrs.evolve(tally.status(), keys=(group.key,))
+
+    def _members_of(self, topic: str) -> list[Member[Any]]:
+        groups = [group for group in list(self._groups.values()) if parse_key(group.key).topic == topic]
+        return [member for group in groups for member in group.members]
+
     def _remove(self, member: Member[Any], group: Group, source: SourceKey | None, ear: Ear | None) -> None:
         """Under the lock."""
+        if _census.gone is not None and member in group.members:
+            counters: Counter[str] = Counter()
+            count(counters, member)
+            _census.gone.add(parse_key(member.key).topic, member.key, counters)
         group.leave(member)
         if not group.members and self._groups.get(member.key) is group:
             del self._groups[member.key]
@@ -152,6 +203,10 @@ class Hub:
         if not self._groups and not self._given_up:
             self._given_up = True
             _hubs.pop(id(self.transport), None)
+            if self._unlist is not None:
+                self._unlist()
+            if self._reporter is not None:
+                self._reporter.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> Task[None]:
         bus = asks_over(self.transport)

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from parasync.errors import HistoryLostError
-from parasync.protocol import Backoff, GapPolicy, Held, Reader, Replica, Version
+from parasync.protocol import Backoff, Envelope, GapPolicy, Held, Reader, Replica, Unreadable, Version
 from parasync.runtime._views import Change, merge
+from parasync.runtime._world import Clock, monotonic_s
 
 T = TypeVar("T")
 
@@ -43,8 +44,8 @@ class Member(Replica[T], Generic[T]):
     """
 
     __slots__ = (
-        "_listeners", "announced", "attend", "doubted_s", "due_s", "history", "key", "listener", "pending", "repeat", "turn",
-        "watchers",
+        "_listeners", "accepts", "announced", "attend", "clock", "doubted_s", "due_s", "history", "key", "listener", "pending",
+        "refusal", "repeat", "turn", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +84,12 @@ class Member(Replica[T], Generic[T]):
         self.doubted_s = -math.inf
         """When a need was last asked about that was more than a matter of routine."""
         self.history = History(0, 0)
+        self.accepts = ""
+        """The schema version that it takes."""
+        self.clock: Clock = monotonic_s
+        """The clock of its pace."""
+        self.refusal: tuple[str, str] | None = None
+        """Schema version and error of what it refused last."""
         self.announced: int | None = None
         """The highest epoch that a probe told of, where one doubt for each is enough; None where answers tell the epoch."""
 
@@ -105,6 +112,10 @@ class Member(Replica[T], Generic[T]):
         if version.epoch < history.history_epoch:
             raise HistoryLostError(f"version {version} was lost: its history begins at {history.history_epoch}")
         return held if held is not None and reached and history.told_by >= held.epoch else None
+
+    def _refuse(self, envelope: Envelope[Any], reading: Unreadable) -> None:
+        super()._refuse(envelope, reading)
+        self.refusal = (envelope.schema_version, type(reading.error).__name__)
 
     def add(self, listener: Listener) -> None:
         """Call one more, from the next change on. Under the lock of the group."""

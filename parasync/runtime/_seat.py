@@ -67,6 +67,7 @@ class Seat(Generic[T]):
             stale_after_s=1.5 * pace.reconcile_interval_s + pace.ask_timeout_s if stale_after_s is None else stale_after_s,
             stale_by_beats=stale_after_s is None,
         )
+        self.member.accepts, self.member.clock = ref.topic.version, pace.clock
         if seed is not None:
             check_envelope(seed, "seed")
             self.member.seed_received(seed, self.member.read(seed))
@@ -136,21 +137,27 @@ class Seat(Generic[T]):
         else:
             self._source = (*kind, self.loop, *_facts(self.pace))
             self.recovery = self.hub.recover(self._source, source, self.pace, self.member, self.group)
-            self.member.attend = _Attend(self.member, partial(self.recovery.attend, self.member))
+            refused = partial(self.hub.refused, topic, self.loop) if refetch is None else None
+            self.member.attend = _Attend(self.member, partial(self.recovery.attend, self.member), refused)
 
 
 class _Attend:
-    """Tells the recovery, and whoever waits, that an input came."""
+    """Tells the recovery, and whoever waits, that an input came; and whoever reports it, that something is refused."""
 
-    __slots__ = ("_attend", "_member")
+    __slots__ = ("_attend", "_member", "refused")
 
-    def __init__(self, member: Member[Any], attend: Callable[[bool], None]) -> None:
+    def __init__(
+        self, member: Member[Any], attend: Callable[[bool], None], refused: Callable[[], None] | None = None
+    ) -> None:
         self._member = member
         self._attend = attend
+        self.refused = refused
 
     def __call__(self, heard: bool, /) -> None:
         try:
             self._attend(heard)
+            if self._member.refused is not None and self.refused is not None:
+                self.refused()
         finally:
             for wake in self._member.watchers:
                 wake()

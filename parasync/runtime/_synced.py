@@ -26,6 +26,7 @@ from parasync.runtime._recovery import Pace
 from parasync.runtime._seat import Seat
 from parasync.runtime._sources import Refetch
 from parasync.runtime._stream import Changes
+from parasync.runtime._tracing import listening, stream_of
 from parasync.runtime._views import Change
 from parasync.runtime._watch import Watch
 from parasync.topic import Ref
@@ -106,7 +107,7 @@ class synced(Readable[T]):
         """
         self._check_open()
         check_handler(listener)
-        return self._seat.group.listen(self._member, listener)[0]
+        return self._seat.group.listen(self._member, listening(self.key, listener))[0]
 
     def changes(self, since: Version | None = None) -> Changes[T]:
         """An async iterator over the changes from now on, or over what is newer than `since`.
@@ -124,7 +125,7 @@ class synced(Readable[T]):
         self._check_open()
         if since is not None:
             _check_version(since)
-        return Changes(self._member, self._seat.group, since)
+        return stream_of(self._member, self._seat.group, since)
 
     # Waiting
 

@@ -9,9 +9,10 @@ from typing import Any, Generic, Self, TypeVar
 from parasync.errors import AskTimeoutError, ConflictError, IndeterminateError, UsageError
 from parasync.protocol import NO_META, Version
 from parasync.runtime import _authority as runtime
-from parasync.runtime._authority import UPDATE_ATTEMPTS_MAX, RemoteWriter
+from parasync.runtime._authority import UPDATE_ATTEMPTS_MAX
 from parasync.runtime._checks import check_change
 from parasync.runtime._office import Terms
+from parasync.runtime._remote_writes import RemoteWriter
 from parasync.runtime._views import Snapshot
 from parasync.stores import Store
 from parasync.threads._bus import Bus, place_of

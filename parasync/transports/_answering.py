@@ -12,6 +12,7 @@ from parasync.protocol import (
     Answer,
     Digests,
     KeyPage,
+    Noted,
     Probe,
     ProbeReply,
     Refusal,
@@ -27,7 +28,7 @@ from parasync.transports._protocol import ProbeResponder, Responder
 ANSWERS_MAX: Final = 1024
 """The most requests that one responder works on at a time; one more fails at once, and its asker tries again later."""
 
-_RESPONSES: Final = (Answer, Digests, Scanned, KeyPage, Written, Refusal)
+_RESPONSES: Final = (Answer, Digests, Scanned, KeyPage, Written, Noted, Refusal)
 
 
 class Desk:

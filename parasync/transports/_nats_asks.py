@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from itertools import count
 from secrets import token_hex
@@ -18,7 +19,8 @@ from parasync.transports._nats_wire import Wire
 from parasync.transports._seal import sealed, unsealed
 from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import check_timeout
-from parasync.transports._wire import decode_probe_reply, decode_response, encode_probe, encode_request
+from parasync.transports._wire import decode_response, encode_request
+from parasync.transports._wire_probe import decode_probe_reply, encode_probe
 
 UNANSWERED_MAX: Final = 3
 """After so many unanswered requests in a row the inbox is subscribed to anew."""
@@ -104,28 +106,61 @@ class NatsAsks:
         subject = self._subjects.of_probe(probe.topic)
         data = sealed(encode_probe(probe, self._codec), subject.encode())
         replies: list[ProbeReply] = []
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def arrived(reply: bytes, headers: bytes | None) -> None:
-            if headers is not None and headers.startswith(_NO_RESPONDERS):
-                if not over.done():
-                    over.set_result(None)
-            elif len(replies) < PROBE_REPLIES_MAX:
-                try:
+        def arrived(reply: bytes) -> None:
+            if len(replies) < PROBE_REPLIES_MAX:
+                with contextlib.suppress(DecodeError):
                     replies.append(decode_probe_reply(unsealed(reply, data), self._codec))
-                except DecodeError:
-                    return
 
-        token = self._say(subject, data, _Pending(subject, arrived, _fail(over)))
+        await self.gather(subject, data, arrived, timeout_s)
+        return replies
+
+    async def gather(
+        self,
+        subject: str,
+        data: bytes,
+        arrived: Callable[[bytes], None],
+        timeout_s: float,
+        *,
+        quiet_s: float | None = None,
+        spread_s: float = 0.0,
+    ) -> None:
+        """Ask everybody on a subject, and hand on what each of them answers.
+
+        Args:
+            subject: where they listen.
+            data: the sealed question.
+            arrived: gets each answer.
+            timeout_s: how long to wait for answers, in seconds; it ends at once where nobody listens.
+            quiet_s: how long to wait for the next answer, in seconds; None for as long as there is time.
+            spread_s: within how many seconds answers are to come, however long nobody answers meanwhile.
+
+        Raises:
+            TransportError: there is no connection, or a permission is missing.
+        """
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        clock = asyncio.get_running_loop().time
+        begun_s = clock()
+        end_s = begun_s + timeout_s
+        deadline = asyncio.timeout_at(end_s)
+
+        def replied(reply: bytes, headers: bytes | None) -> None:
+            if headers is None or not headers.startswith(_NO_RESPONDERS):
+                arrived(reply)
+                if quiet_s is not None and not deadline.expired():
+                    deadline.reschedule(min(end_s, max(clock(), begun_s + spread_s) + quiet_s))
+            elif not over.done():
+                over.set_result(None)
+
+        token = self._say(subject, data, _Pending(subject, replied, _fail(over)))
         try:
-            async with asyncio.timeout(timeout_s):
+            async with deadline:
                 await over
         except TimeoutError:
             pass
         finally:
             self._pending.pop(token, None)
             _settle(over)
-        return replies
 
     def _not_answered(self) -> None:
         """Several in a row: it may be the inbox, since nobody tells of a subscription that got damaged on its way."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from parasync.codec import Codec
 from parasync.errors import UsageError
-from parasync.protocol import Probe, ProbeReply, Request, Response, check_topic
+from parasync.protocol import Probe, ProbeReply, Request, Response, StatusQuery, check_topic
 from parasync.transports import _protocol as contract
 from parasync.transports._nats_service import ProbeDesk, Service
 from parasync.transports._nats_session import Session
+from parasync.transports._nats_status import Heard
 from parasync.transports._protocol import Unsubscribe
 from parasync.transports._subjects import SubjectMap
 from parasync.transports._tasks import Tasks
@@ -90,6 +91,32 @@ class Conversation:
         self._session.check("answer_probes")
         line = ProbeDesk(topic, responder, self._session.wire, self._subjects, self._codec).open()
         return lambda: self._session.in_loop(self._session.wire.shut, line)
+
+    def answer_status(self, source: contract.StatusSource) -> Unsubscribe:
+        """Tell onlookers such as `parasync top` what this source says, on a subject that all processes share.
+
+        Raises:
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with`, or from another thread or loop.
+        """
+        self._session.check("answer_status")
+        end = self._session.status.answer(source, self._tasks.spawn)
+        return lambda: self._session.in_loop(end)
+
+    async def survey(self, query: StatusQuery, timeout_s: float) -> list[Heard]:
+        """Ask every process on the bus how it does; returns as soon as no more answers come.
+
+        Args:
+            query: what to ask.
+            timeout_s: how long to collect answers at most, in seconds.
+
+        Raises:
+            TransportError: the bus is not there, or a permission is missing.
+            ClosedError: the transport was closed.
+            UsageError: called outside of `async with` or from another loop.
+        """
+        self._session.check("survey")
+        return await self._session.status.survey(query, timeout_s)
 
     async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
         """Ask the authority of a topic. Fails at once where nobody serves it, or there is no connection now.

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from parasync.codec import Codec
 from parasync.errors import ClosedError, DecodeError, EncodeError, InvalidKeyError, ParasyncError, TransportError
-from parasync.protocol import Ask, Compare, ListKeys, Put, Response, Scan
+from parasync.protocol import Ask, Compare, ListKeys, Put, Report, Response, Scan
 from parasync.transports._answering import Desk, refusal, replied
 from parasync.transports._fanout import report
 from parasync.transports._nats_lines import Line
@@ -25,14 +25,15 @@ from parasync.transports._protocol import ProbeResponder, Responder
 from parasync.transports._seal import sealed, unsealed
 from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._tasks import Tasks
-from parasync.transports._wire import decode_probe, decode_request, encode_probe_reply, encode_response
+from parasync.transports._wire import decode_request, encode_response
+from parasync.transports._wire_probe import decode_probe, encode_probe_reply
 
 SERVICE_VERSION: Final = "1.0.0"
 """The version of the requests that authorities answer, as the `nats` tool shows it."""
 FAILURE_CHARS_MAX: Final = 300
 """The longest text of a failure that travels to the asker; what is over is cut off."""
 
-_VERBS: Final = (Ask.verb, ListKeys.verb, Put.verb, Compare.verb, Scan.verb)
+_VERBS: Final = (Ask.verb, ListKeys.verb, Put.verb, Compare.verb, Scan.verb, Report.verb)
 _ERROR: Final = "Nats-Service-Error"
 _ERROR_PATTERN: Final = re.compile(rb"\r\nNats-Service-Error: ?([^\r\n]*)\r\n")
 

@@ -28,6 +28,7 @@ from parasync.transports._nats_receiver import KEYS_CACHED_MAX, Receiver
 from parasync.transports._nats_refusals import Refusals
 from parasync.transports._nats_socket import Address
 from parasync.transports._nats_stats import NatsStats
+from parasync.transports._nats_status import NatsStatus
 from parasync.transports._nats_wire import Wire
 from parasync.transports._outbox import Outbox
 from parasync.transports._protocol import Unsubscribe
@@ -66,6 +67,7 @@ class Session:
         self._receiver = Receiver(self.fanout, subjects, codec)
         self.beats = NatsBeats(self.wire, subjects, codec, self.in_loop)
         self.asks = NatsAsks(self.wire, subjects, codec, options.inbox_prefix, self._why_down)
+        self.status = NatsStatus(self.wire, self.asks, subjects, codec)
         self._guard = Guard(
             servers, options, up=self._connected, down=self._disconnected, noticed=self._noticed, **guard_options
         )
@@ -260,7 +262,9 @@ class Session:
             self.last_error = error
         elif isinstance(error, SlowConsumerError):
             self._overflowed(error)
-        elif (denied := denial(error)) is not None:
+        elif (denied := denial(error)) is not None and self.status.denied(denied):
+            pass
+        elif denied is not None:
             self.last_error = TransportError(str(denied))
             self.asks.denied(denied)
             self._refusals.denied(denied)

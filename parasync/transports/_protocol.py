@@ -37,7 +37,7 @@ Those that claim `beats` promise with `BeatTransport`:
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, MutableMapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -45,7 +45,7 @@ import attrs
 
 from parasync.codec import Codec
 from parasync.errors import UsageError
-from parasync.protocol import Beat, Envelope, Probe, ProbeReply, Request, Response
+from parasync.protocol import AuthorityStatus, Beat, Envelope, Probe, ProbeReply, ReplicaStatus, Request, Response
 
 Handler: TypeAlias = Callable[[Envelope[Any]], None]
 """Gets each envelope of one key. Runs on the publishing thread in process, in the loop of the bus otherwise; must not block."""
@@ -64,6 +64,9 @@ BeatHandler: TypeAlias = Callable[[Beat], None]
 """Gets each beat of one topic, where and as a `Handler` gets envelopes."""
 BeatMaker: TypeAlias = Callable[[Collection[str]], Beat | None]
 """Makes a beat when it is its turn to be sent, or None for none. Gets the keys of which something still waits to be sent."""
+
+StatusSource: TypeAlias = Callable[[], Iterator[AuthorityStatus | ReplicaStatus | None]]
+"""Says how what a process serves or holds does; yields None now and then in between, where others may run meanwhile."""
 
 
 @attrs.frozen
@@ -271,6 +274,16 @@ def asks_over(transport: SyncTransport) -> AskTransport | None:
 
 
 _asking: Final[MutableMapping[type, bool]] = WeakKeyDictionary()
+@runtime_checkable
+class StatusTransport(Protocol):
+    """The optional fourth part of a transport: processes tell an onlooker who they are, and how they do."""
+
+    def answer_status(self, source: StatusSource) -> Unsubscribe:
+        """Tell whoever asks, now and then, what this source says, until the returned function is called.
+
+        Args:
+            source: makes a new iterator each time.
+        """
 
 
 def beats_over(transport: SyncTransport) -> BeatTransport | None:

@@ -1,4 +1,4 @@
-"""Which subject of a bus carries what: keys, topics, beats, asks and probes, mapped so that no two of them ever meet."""
+"""Which subject of a bus carries what: keys, topics, beats, asks, probes, status; mapped so that no two of them ever meet."""
 
 from __future__ import annotations
 
@@ -68,6 +68,9 @@ class SubjectMap(Protocol):
             InvalidKeyError: the topic does not follow the grammar.
         """
 
+    def of_status(self) -> str:
+        """The subject on which every process answers who it is and how it does."""
+
     def key_of(self, subject: str) -> str | None:
         """The key whose subject this is; None for a subject that carries no envelopes, e.g. a beat.
 
@@ -78,7 +81,8 @@ class SubjectMap(Protocol):
 
 @attrs.frozen
 class PrefixedSubjects:
-    """The default: `synced.<topic>.state[.<id>]`, `synced.<topic>.beat`, `synced-ask.<topic>.<verb>`, `synced-probe.<topic>`.
+    """The default: `synced.<topic>.state[.<id>]`, `synced.<topic>.beat`, `synced-ask.<topic>.<verb>`, `synced-probe.<topic>`,
+    and `synced-status`.
 
     Topic and id are one token each, escaped byte by byte; a bus can allow publishing below `synced.>` to authorities only.
 
@@ -118,6 +122,10 @@ class PrefixedSubjects:
     def of_probe(self, topic: str) -> str:
         """`synced-probe.<topic>`."""
         return f"{self.prefix}-probe.{escape(check_topic(topic))}"
+
+    def of_status(self) -> str:
+        """`synced-status`."""
+        return f"{self.prefix}-status"
 
     def key_of(self, subject: str) -> str | None:
         """The reverse of `of_key`; None for anything else below a topic."""

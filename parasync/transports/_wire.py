@@ -1,4 +1,4 @@
-"""Requests, answers and probes as bytes: arrays that begin with a format number, read back strictly.
+"""Requests and answers as bytes: arrays that begin with a format number, read back strictly.
 
 Every field has a type and a range, and writers are held to the same as readers. Envelopes inside an answer travel as frames, so
 that their own checksums cover them; the place in the answer stands for the key there.
@@ -16,6 +16,7 @@ from parasync.protocol import (
     ABSENT_OBJECT,
     ASK_KEYS_MAX,
     EPOCH_MAX,
+    NAME_CHARS_MAX,
     PAGE_KEYS_MAX,
     REASON_CHARS_MAX,
     SAME,
@@ -30,11 +31,11 @@ from parasync.protocol import (
     KeyPage,
     Kind,
     ListKeys,
+    Noted,
     Outcome,
-    Probe,
-    ProbeReply,
     Put,
     Refusal,
+    Report,
     Request,
     Response,
     Same,
@@ -43,7 +44,6 @@ from parasync.protocol import (
     SchemaVersion,
     Unanswered,
     Written,
-    check_topic,
     parse_key,
 )
 from parasync.transports._wire_fields import (
@@ -64,6 +64,7 @@ from parasync.transports._wire_fields import (
     version_of,
     written,
 )
+from parasync.transports._wire_report import NOTED, noted_of, report_fields, report_of
 from parasync.transports._wire_scan import (
     COMPARED,
     SCANNED,
@@ -82,8 +83,6 @@ ANSWER_BYTES: Final = 80
 """What an answer takes at most beside its outcomes, in bytes."""
 IDEMPOTENCY_CHARS_MAX: Final = 256
 """The longest idempotency key; a longer one is refused by writer and reader."""
-NAME_CHARS_MAX: Final = 64
-"""The longest name of an error, and the longest identity of who probes; a longer one is refused by writer and reader."""
 
 _REFUSED, _ANSWERED, _LISTED, _WRITTEN = range(4)
 _OUTCOMES: Final[dict[int, Outcome]] = {0: SAME, 1: ABSENT_OBJECT, 2: UNANSWERED}
@@ -129,42 +128,6 @@ def decode_response(request: Request, data: bytes, codec: Codec) -> Response:
     return read(data, partial(_response, codec, request), codec)
 
 
-def encode_probe(probe: Probe, codec: Codec) -> bytes:
-    """The bytes of a probe.
-
-    Raises:
-        EncodeError: a field is out of range.
-    """
-    return written(lambda: [WIRE_FORMAT, probe.topic, probe.epoch, probe.serving, probe.sender], _probe, codec)
-
-
-def decode_probe(data: bytes, codec: Codec) -> Probe:
-    """The probe that came in.
-
-    Raises:
-        DecodeError: it is none.
-    """
-    return read(data, _probe, codec)
-
-
-def encode_probe_reply(reply: ProbeReply, codec: Codec) -> bytes:
-    """The bytes of a reply to a probe.
-
-    Raises:
-        EncodeError: a field is out of range.
-    """
-    return written(lambda: [WIRE_FORMAT, reply.epoch, reply.serving], _probe_reply, codec)
-
-
-def decode_probe_reply(data: bytes, codec: Codec) -> ProbeReply:
-    """The reply to a probe.
-
-    Raises:
-        DecodeError: it is none.
-    """
-    return read(data, _probe_reply, codec)
-
-
 def outcome_bytes(outcome: Outcome, codec: Codec) -> int:
     """How many bytes an outcome adds to an answer, at most; the rest takes `ANSWER_BYTES`, all `codec.frame_bytes_max`.
 
@@ -189,6 +152,8 @@ def _request_fields(request: Request) -> list[Any]:
         return compare_fields(request)
     if isinstance(request, Scan):
         return scan_fields(request)
+    if isinstance(request, Report):
+        return report_fields(request)
     body = None if request.body is None else bytes(request.body)
     expected = None if request.expected is None else [*request.expected]
     meta = dict(request.meta)
@@ -209,6 +174,8 @@ def _response_fields(response: Response, codec: Codec) -> list[Any]:
         return digests_fields(response)
     if isinstance(response, Scanned):
         return scanned_fields(response, codec)
+    if isinstance(response, Noted):
+        return [WIRE_FORMAT, NOTED]
     current = None if response.current is None else [*response.current]
     return [WIRE_FORMAT, _REFUSED, response.error, response.reason[:REASON_CHARS_MAX], current]
 
@@ -238,10 +205,14 @@ def _request(verb: str, fields: Any) -> Request:
         return read_compare(fields)
     if verb == Scan.verb:
         return read_scan(fields)
+    if verb == Report.verb:
+        return report_of(fields)
     raise DecodeError("got a request of an unknown kind")
 
 
 def _response(codec: Codec, request: Request | None, fields: Any) -> Response:
+    if fields[1] == NOTED and (request is None or isinstance(request, Report)):
+        return noted_of(fields)
     kind = integer(fields[1], SCANNED)
     if kind == _REFUSED:
         _, error, reason, current = fields_of(fields, 4)
@@ -275,17 +246,6 @@ def _answer_head(fields: Any) -> Answer:
     items(outcomes, ASK_KEYS_MAX)
     epochs = integer(epoch, EPOCH_MAX), integer(history_epoch, EPOCH_MAX)
     return Answer(epochs[0], integer(beat, COUNT_MAX), seconds(uptime_s), version_of(floor), epochs[1], ())
-
-
-def _probe(fields: Any) -> Probe:
-    topic, epoch, serving, sender = fields_of(fields, 4)
-    check_topic(topic)
-    return Probe(topic, integer(epoch, EPOCH_MAX), flag(serving), text(sender, NAME_CHARS_MAX))
-
-
-def _probe_reply(fields: Any) -> ProbeReply:
-    epoch, serving = fields_of(fields, 2)
-    return ProbeReply(integer(epoch, EPOCH_MAX), flag(serving))
 
 
 def _found(index: int, outcome: Any, codec: Codec) -> Outcome:

@@ -108,6 +108,13 @@ def text(value: Any, chars_max: int = KEY_BYTES_MAX) -> str:
     return value
 
 
+def label(value: Any, chars_max: int) -> str:
+    """A text for logs and tables: nothing in it moves a cursor or begins a line."""
+    if not text(value, chars_max).isprintable():
+        raise DecodeError("got a text with characters that cannot be printed")
+    return str(value)
+
+
 def body_of(value: Any) -> EncodedBody:
     """An encoded value."""
     if type(value) is not bytes or not value:

@@ -55,6 +55,7 @@ async def test_a_served_topic_is_a_micro_service_with_statistics(server: NatsSer
             ("put", "synced-ask.the=2Etopic.put"),
             ("compare", "synced-ask.the=2Etopic.compare"),
             ("scan", "synced-ask.the=2Etopic.scan"),
+            ("report", "synced-ask.the=2Etopic.report"),
         ]
         [statistics] = await request(server, f"$SRV.STATS.{ping['name']}.{ping['id']}")
         counted = {each.name: each for each in ServiceStats.from_dict(statistics).endpoints}

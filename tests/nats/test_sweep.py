@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from parasync import ABSENT
-from parasync.protocol import Answer, Ask, Probe, ProbeReply, Request
+from parasync.protocol import Answer, Ask, Probe, ProbeReply, Request, StatusQuery
 from parasync.testing import Cut, sweep
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport
@@ -37,6 +37,7 @@ async def answer(request: Request) -> Answer:
 CALLS: dict[str, Callable[[NatsTransport], Awaitable[Any]]] = {
     "ask": lambda bus: bus.ask("note", Ask(0, ("note:a",), (None,)), DEADLINE_S),
     "probe": lambda bus: bus.probe(Probe("note", 1, True, "sweep"), 0.05),
+    "survey": lambda bus: bus.survey(StatusQuery(), 0.05),
     "flush": lambda bus: bus.flush(DEADLINE_S),
 }
 
@@ -46,6 +47,7 @@ async def call(url: str, name: str, cut: Cut) -> None:
     async with NatsTransport(url) as other, NatsTransport(url) as bus:
         other.serve("note", answer)
         other.answer_probes("note", lambda probe: ProbeReply(probe.epoch, serving=True))
+        other.answer_status(lambda: iter(()))
         heard = asyncio.Event()
         bus.subscribe("note:a", lambda _: heard.set())
         await other.flush(DEADLINE_S)

@@ -47,7 +47,8 @@ class SqliteStore:
             known = state_of(db, topic)
             if known.epoch >= epoch:
                 raise FencedError("claimed", known.epoch)
-            db.execute("insert or replace into topics values (?, ?, ?)", (topic, epoch, epoch if lost else known.history_epoch or epoch))
+            history = epoch if lost else known.history_epoch or epoch
+            db.execute("insert or replace into topics values (?, ?, ?)", (topic, epoch, history))
             return state_of(db, topic)
 
         return await self.transaction(work)

@@ -23,6 +23,7 @@ from parasync.protocol import (
     BUCKETS,
     EPOCH_BITS,
     EPOCH_MAX,
+    NAME_CHARS_MAX,
     NO_META,
     PAGE_KEYS_MAX,
     REASON_CHARS_MAX,
@@ -58,18 +59,14 @@ from parasync.transports._seal import sealed, unsealed
 from parasync.transports._wire import (
     ANSWER_BYTES,
     IDEMPOTENCY_CHARS_MAX,
-    NAME_CHARS_MAX,
-    decode_probe,
-    decode_probe_reply,
     decode_request,
     decode_response,
-    encode_probe,
-    encode_probe_reply,
     encode_request,
     encode_response,
     outcome_bytes,
 )
 from parasync.transports._wire_beat import decode_beat, encode_beat
+from parasync.transports._wire_probe import decode_probe, decode_probe_reply, encode_probe, encode_probe_reply
 
 WALL_S = 2.0**40
 CODEC = MsgpackCodec(wall_clock=lambda: WALL_S)
