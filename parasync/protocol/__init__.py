@@ -5,6 +5,7 @@ from parasync.protocol._backoff import Backoff
 from parasync.protocol._currency import Awaited, Base
 from parasync.protocol._digest import DIGEST_BYTES, Digest, bucket_of
 from parasync.protocol._envelope import NO_META, STATE, TOMBSTONE, EncodedBody, Envelope, Kind
+from parasync.protocol._face import Face
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._keys import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, unescape
 from parasync.protocol._messages import (
@@ -26,6 +27,7 @@ from parasync.protocol._messages import (
     Response,
     Written,
 )
+from parasync.protocol._mirror import Mirror
 from parasync.protocol._positions import (
     ABSENT_OBJECT,
     SAME,
@@ -40,6 +42,7 @@ from parasync.protocol._positions import (
 from parasync.protocol._pulse import Pulse
 from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable, prepare_reading
 from parasync.protocol._replica import Replica
+from parasync.protocol._round import Page, Round
 from parasync.protocol._scans import BUCKETS, SCAN_KEYS_MAX, Compare, Digests, Scan, Scanned
 from parasync.protocol._status import Status, age_of, reason_of, status_of
 from parasync.protocol._version import ABSENT, EPOCH_MAX, SEQUENCE_MAX, SchemaVersion, Version
@@ -80,13 +83,16 @@ __all__ = [
     "Digests",
     "EncodedBody",
     "Envelope",
+    "Face",
     "GapPolicy",
     "Held",
     "Key",
     "KeyPage",
     "Kind",
     "ListKeys",
+    "Mirror",
     "Outcome",
+    "Page",
     "Plan",
     "Position",
     "Probe",
@@ -99,6 +105,7 @@ __all__ = [
     "Replica",
     "Request",
     "Response",
+    "Round",
     "Same",
     "Scan",
     "Scanned",
