@@ -2,6 +2,7 @@
 
 from parasync.protocol._authority import EPOCH_BITS, Plan, is_same, next_epoch, next_version, plan_answer
 from parasync.protocol._backoff import Backoff
+from parasync.protocol._catalogue import Catalogue, check_scan, is_in_range
 from parasync.protocol._currency import Awaited, Base
 from parasync.protocol._digest import DIGEST_BYTES, Digest, bucket_of
 from parasync.protocol._envelope import NO_META, STATE, TOMBSTONE, EncodedBody, Envelope, Kind
@@ -78,6 +79,7 @@ __all__ = [
     "Backoff",
     "Base",
     "Beat",
+    "Catalogue",
     "Compare",
     "Digest",
     "Digests",
@@ -117,8 +119,10 @@ __all__ = [
     "Written",
     "age_of",
     "bucket_of",
+    "check_scan",
     "check_topic",
     "escape",
+    "is_in_range",
     "is_same",
     "next_epoch",
     "next_version",

@@ -9,19 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
 
-from parasync.protocol._digest import Digest
+from parasync.protocol._catalogue import Catalogue
 from parasync.protocol._messages import BEAT_INTERVALS_MAX, BEAT_NAMES_MAX, Beat
 from parasync.protocol._positions import Position
 from parasync.protocol._version import Version
-
-
-class _Unsent(NamedTuple):
-    """An object that was written and is not yet sent: where it was when it was last sent, and where it is."""
-
-    last: Position | None
-    newest: Position
 
 
 class Pulse:
@@ -30,75 +23,47 @@ class Pulse:
     Args:
         epoch: of this life.
         started_s: when it began to serve; all times are seconds on the authority's monotonic clock.
-        digest: of all objects that are stored; it belongs to the pulse from now on. None where nobody keeps one; then no beat
-            tells it, and `written`, `forgotten` and `stored` are of no use.
+        catalogue: where all objects stand that are stored; only the pulse moves them from now on, as they are sent.
         interval_s: seconds between two beats.
         names_max: the most objects that a beat names, at most `BEAT_NAMES_MAX`.
     """
 
-    __slots__ = (
-        "_digest", "_intervals", "_unsent", "epoch", "interval_s", "names_max", "number", "started_s",
-    )  # fmt: skip
+    __slots__ = ("_intervals", "catalogue", "epoch", "interval_s", "names_max", "number", "started_s")
 
     def __init__(
         self,
         *,
         epoch: int,
         started_s: float,
-        digest: Digest | None,
+        catalogue: Catalogue,
         interval_s: float,
         names_max: int = BEAT_NAMES_MAX,
     ) -> None:
         self.epoch: Final = epoch
         self.started_s: Final = started_s
+        self.catalogue: Final = catalogue
         self.interval_s: Final = interval_s
         self.names_max: Final = names_max
         self.number = 0
         """The number of the last beat. An answer carries the one from before its objects were read."""
-        self._digest = digest
-        self._unsent: dict[str, _Unsent] = {}
         # What was sent in each interval, by its key; None for too much. The last one is under way.
         self._intervals: deque[dict[str, Position] | None] = deque([{}], maxlen=BEAT_INTERVALS_MAX)
 
-    def written(self, key: str, before: Position | None, after: Position) -> None:
-        """A version was stored. For each object in the order of its versions, and before this one is sent.
-
-        Args:
-            key: of the object.
-            before: where the object was, None for nowhere.
-            after: where it is.
-        """
-        waiting = self._unsent.get(key)
-        self._unsent[key] = _Unsent(before if waiting is None else waiting.last, after)
-
     def sent(self, key: str, position: Position) -> None:
         """A version left the outbox: it was sent, or dropped."""
-        waiting = self._unsent.pop(key, None)
-        if waiting is not None and self._digest is not None:
-            self._digest.replace(key, waiting.last, position)
-            if waiting.newest.version > position.version:
-                self._unsent[key] = _Unsent(position, waiting.newest)
+        if self.is_past(key, position):
+            return
+        self.catalogue.move(key, position)
         names = self._intervals[-1]
         if names is not None:
             names[key] = position
             if len(names) > self.names_max:
                 self._intervals[-1] = None
 
-    def flooded(self) -> None:
-        """More was sent than a beat can name."""
-        self._intervals[-1] = None
-
-    def forgotten(self, key: str, position: Position) -> None:
-        """A tombstone that was sent was dropped from the store, since the floor is not below it any more."""
-        if self._digest is not None:
-            self._digest.remove(key, position)
-
-    def stored(self) -> Digest:
-        """The digest of all that is stored, sent or not: what the next life begins with if nobody else has written."""
-        digest = Digest() if self._digest is None else self._digest.copy()
-        for key, waiting in self._unsent.items():
-            digest.replace(key, waiting.last, waiting.newest)
-        return digest
+    def is_past(self, key: str, position: Position) -> bool:
+        """Whether an earlier life has written it, and something newer was stored when this one began: it only comes late."""
+        last = self.catalogue.get(key) if position.version.epoch < self.epoch else None
+        return last is not None and last.version > position.version
 
     def beat(self, now_s: float, *, settled_s: float = math.inf, floor: Version, history_epoch: int) -> Beat:
         """The next beat, which is sent now.
@@ -124,8 +89,8 @@ class Pulse:
             self.interval_s,
             floor,
             history_epoch,
-            None if self._digest is None else self._digest.count,
-            None if self._digest is None else self._digest.total,
+            self.catalogue.digest.count,
+            self.catalogue.digest.total,
             {} if overflow else named,
             overflow,
         )

@@ -37,7 +37,7 @@ class Digests:
         uptime_s: seconds since it started to serve, on its own monotonic clock.
         floor: the version at and below which tombstones were dropped.
         history_epoch: the epoch since which no version was lost; versions of lower epochs may be.
-        lag_s: what was stored later than so many seconds before the answer may be missing.
+        lag_s: what was stored later than so many seconds before the request was sent may be missing; 0 for nothing at all.
         count: how many objects there are, tombstones above the floor included.
         buckets: the digest of each of the `BUCKETS` buckets.
     """
@@ -66,7 +66,8 @@ class Scan:
         buckets: the numbers of the buckets that the range goes through, ascending, at least one.
         after: the range begins above this key of the first bucket; "" to begin with the bucket.
         upto: the range ends with this key of the last bucket; "" to end with the bucket.
-        keys: the full keys of all objects that the asker knows of in the range, at most `SCAN_KEYS_MAX`.
+        keys: the full keys of all objects that the asker knows of in the range, each once, at most `SCAN_KEYS_MAX`; and no more
+            than a message takes.
         positions: for each of these keys where the asker stands, None for nothing.
     """
 
@@ -83,7 +84,8 @@ class Scan:
 
 @attrs.define(slots=True)
 class Scanned:
-    """What an authority knows of a range. What was named in the part that is covered and is not told of is the same there.
+    """What an authority knows of a range. What was named in the part that is covered and is not told of is the same there;
+    what was neither named nor is told of does not exist there, or is where the asker's `floor` says.
 
     Args:
         epoch: the life of the authority that answers.
@@ -91,10 +93,12 @@ class Scanned:
         uptime_s: seconds since it started to serve, on its own monotonic clock.
         floor: the version at and below which tombstones were dropped.
         history_epoch: the epoch since which no version was lost; versions of lower epochs may be.
-        lag_s: objects that were first stored later than so many seconds before the answer may be missing.
+        lag_s: objects that were first stored later than so many seconds before the request was sent may be missing, where
+            they were not named; 0 for none at all.
         count: how many objects there are in the whole topic, tombstones above the floor included.
-        covered: the last key of the part of the range that this speaks of, None for all of it: go on above that key.
-        keys: the full keys of the objects that are told of, at most `SCAN_KEYS_MAX`.
+        covered: the last key of the part of the range that this speaks of, None for all of it: go on above that key, in its
+            bucket and those behind. It may be one that nothing is told of.
+        keys: the full keys of the objects that are told of, at most `SCAN_KEYS_MAX`, in the order of the range.
         outcomes: one for each of these keys: an envelope, `ABSENT_OBJECT`, or an `Unanswered` to ask for again.
     """
 

@@ -20,6 +20,8 @@ from parasync.protocol import (
     UNANSWERED,
     Answer,
     Ask,
+    Compare,
+    Digests,
     EncodedBody,
     Envelope,
     KeyPage,
@@ -30,6 +32,9 @@ from parasync.protocol import (
     Position,
     Request,
     Response,
+    Scan,
+    Scanned,
+    Version,
     is_same,
     plan_answer,
 )
@@ -37,6 +42,7 @@ from parasync.runtime._guard import GuardedStore
 from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office, Terms
 from parasync.runtime._pen import publish_stored
+from parasync.runtime._scanning import Page, check_scan_of
 from parasync.stores import Draft, TopicState
 from parasync.transports._protocol import Responder, SyncTransport
 
@@ -83,6 +89,7 @@ class Desk:
             FencedError: another authority took over.
             NoAuthorityError: this one is still loading.
             StoreError: the store did not do its part.
+            UsageError: what is to be scanned is no range of this topic.
             ParasyncError: what `other` raises.
         """
         self.office.check_serving()
@@ -92,15 +99,42 @@ class Desk:
             return await self._answer(request)
         if isinstance(request, ListKeys):
             return await self._list(request)
+        if isinstance(request, Compare):
+            return await self._compare(request)
+        if isinstance(request, Scan):
+            return await self._scan(request)
         return await self._other(request)
 
     async def _answer(self, ask: Ask) -> Answer:
+        found = await self._found(ask)
+        outcomes = self._outcomes(ask, found.stored, frozenset(found.plan.reissue))
+        return Answer(*found.head, outcomes)
+
+    async def _compare(self, compare: Compare) -> Digests:
+        found = await self._found(Ask(compare.epoch, (), ()))
+        digest = self.heart.digest()
+        return Digests(*found.head, self.heart.lag_s(), digest.count, tuple(digest.buckets))
+
+    async def _scan(self, scan: Scan) -> Scanned:
+        """What is there that was not named is looked up in the catalogue, and everything is read as for an ask."""
+        check_scan_of(self._topic, scan)
+        lag_s, count = self.heart.lag_s(), self.heart.count()
+        page = Page(scan, self.heart.keys_of(scan), self._answer_bytes_max())
+        ask = page.ask()
+        found = first = await self._found(ask)
+        # What was read in another life stands in another answer.
+        while found.epoch == first.epoch and page.takes(ask, found.stored, frozenset(found.plan.reissue)):
+            ask = page.ask()
+            found = await self._found(ask)
+        return Scanned(*first.head, lag_s, count, page.covered, tuple(page.keys), tuple(page.outcomes))
+
+    async def _found(self, ask: Ask) -> Found:
+        """What the store has, after what was lost was written anew."""
         found = await self._read(ask)
         if found.needs_repair:
             await self._repair(ask)
             found = await self._read(ask)
-        outcomes = self._outcomes(ask, found.stored, frozenset(found.plan.reissue))
-        return Answer(found.epoch, found.beat, found.uptime_s, found.state.floor, found.state.history_epoch, outcomes)
+        return found
 
     async def _read(self, ask: Ask) -> Found:
         # An epoch that is claimed, or a beat that is sent, while the store reads did not say what was read.
@@ -211,6 +245,11 @@ class Found:
     state: TopicState
     stored: dict[str, Envelope[EncodedBody | None]]
     plan: Plan
+
+    @property
+    def head(self) -> tuple[int, int, float, Version, int]:
+        """With what an answer begins."""
+        return self.epoch, self.beat, self.uptime_s, self.state.floor, self.state.history_epoch
 
     @property
     def needs_repair(self) -> bool:

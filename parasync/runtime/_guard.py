@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from parasync.errors import IndeterminateError, ParasyncError, StoreError
-from parasync.protocol import EncodedBody, Envelope, Version
+from parasync.protocol import EncodedBody, Envelope, Position, Version
 from parasync.stores import Draft, MemoryStore, Outcome, Store, TopicState
 
 
@@ -51,6 +51,11 @@ class GuardedStore:
         """See `Store`."""
         with _as(StoreError, "nothing was read"):
             return await self._store.page(topic, prefix=prefix, after=after, limit=limit)
+
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        """See `Store`."""
+        with _as(StoreError, "nothing was read"):
+            return await self._store.positions(topic, after=after, limit=limit)
 
 
 @contextlib.contextmanager

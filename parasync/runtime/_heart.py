@@ -3,6 +3,8 @@
 A beat proves as of a moment up to which all that the store held had been sent. So it speaks for no later moment than that at
 which the store was asked whether this authority still holds the topic; nor than the beginning of the oldest write of which
 nobody knows yet whether it was stored; nor than that of the oldest one that still waits to be sent.
+
+What is published is only noted on its way out, and moves in the catalogue later: when a beat is made, or somebody asks.
 """
 
 from __future__ import annotations
@@ -11,16 +13,19 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from parasync.protocol import BEAT_NAMES_MAX, Beat, Envelope, Position, Pulse
+from parasync.protocol import SCAN_KEYS_MAX, Beat, Catalogue, Digest, Envelope, Position, Pulse, Scan, Version
 from parasync.runtime._guard import GuardedStore, ends_this_task, named
 from parasync.runtime._office import Office, Terms
 from parasync.stores import TopicState
 from parasync.transports._protocol import AskTransport, SyncTransport, beats_over
 
 logger: Final = logging.getLogger("parasync")
+
+FOLDED_MAX: Final = 512
+"""How many objects that were published are moved in the catalogue in one turn of the event loop, where no beat does it."""
 
 
 class Heart:
@@ -52,15 +57,17 @@ class Heart:
         self._terms = terms
         self._office = office
         self._loading = loading
-        self.published: dict[str, Envelope[Any]] | None = None if self._bus is None else {}
+        self._lossless = transport.capabilities.lossless
+        self.published: dict[str, Envelope[Any]] | None = {} if asks else None
         """For each key, what was published last since the last beat; whoever publishes notes it here, and calls `quicken` for
-        the first. None where nobody beats."""
+        the first. None where nobody can ask for it."""
         self._late: dict[str, tuple[Position, float]] = {}
         self._writing: dict[object, float] = {}
         self._tried_s = self._made_s = -math.inf
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        office.began = self.begin
+        office.began = self._began
+        office.looked = self._looked
 
     def open(self) -> None:
         """Beat from now on."""
@@ -86,13 +93,77 @@ class Heart:
     def write_begins(self) -> object:
         """A write begins that may be stored without anybody knowing for a while; returns what to end it with."""
         write = object()
-        if self._bus is not None:
+        # Where nothing is lost, what is missed in an answer comes live.
+        if not self._lossless:
             self._writing[write] = self._terms.clock()
         return write
 
     def write_ends(self, write: object) -> None:
         """It was published, or not stored. May be called again."""
         self._writing.pop(write, None)
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return Catalogue() if self._office.pulse is None else self._office.pulse.catalogue
+
+    def version_of(self, key: str) -> Version | None:
+        """The newest version of an object that was published, or was stored when this life began."""
+        noted = (self.published or {}).get(key)
+        if noted is not None:
+            return noted.version
+        known = self._late[key][0] if key in self._late else self._catalogue.get(key)
+        return None if known is None else known.version
+
+    def digest(self) -> Digest:
+        """That of all that is stored, but for writes that are under way."""
+        unsent, catalogue = self._unsent(), self._catalogue
+        digest = catalogue.digest.copy()
+        for key, position in unsent.items():
+            digest.replace(key, catalogue.get(key), position)
+        return digest
+
+    def count(self) -> int:
+        """How many objects are stored, but for writes that are under way."""
+        unsent, catalogue = self._unsent(), self._catalogue
+        return len(catalogue) + sum(catalogue.get(key) is None for key in unsent)
+
+    def keys_of(self, scan: Scan) -> list[str]:
+        """What the asker names and what is stored in the range of a scan; one more than an answer may name tells of more."""
+        return self._catalogue.keys_of(scan, [*scan.keys, *self._unsent()], limit=SCAN_KEYS_MAX + 1)
+
+    def lag_s(self) -> float:
+        """How long ago the oldest write began of which nobody knows yet whether it was stored; 0 without one."""
+        return max(0.0, self._terms.clock() - next(iter(self._writing.values()), math.inf))
+
+    def _unsent(self) -> Mapping[str, Position]:
+        """What was published and did not move in the catalogue yet."""
+        pulse = self._office.pulse
+        if self._bus is None or pulse is None:
+            self._fold()
+            return {}
+        unsent = {key: position for key, (position, _) in self._late.items()}
+        unsent |= {key: Position.of(envelope) for key, envelope in (self.published or {}).items()}
+        return {key: position for key, position in unsent.items() if not pulse.is_past(key, position)}
+
+    def _began(self) -> None:
+        # What an earlier life has stored is in the catalogue with which this one begins.
+        if self.published is not None:
+            self.published.clear()
+        self._late.clear()
+        self.begin()
+
+    async def _looked(self) -> None:
+        while self._bus is None and self.published:
+            self._fold(FOLDED_MAX)
+            await asyncio.sleep(0)
+
+    def _fold(self, most: float = math.inf) -> None:
+        """Move what was published, without a beat that tells of it."""
+        pulse, published = self._office.pulse, self.published
+        while pulse is not None and published and most > 0:
+            key, envelope = published.popitem()
+            pulse.sent(key, Position.of(envelope))
+            most -= 1
 
     async def _run(self) -> None:
         terms = self._terms
@@ -117,9 +188,9 @@ class Heart:
     async def _beat(self) -> None:
         office, bus = self._office, self._bus
         pulse = office.pulse
-        if pulse is not None:
-            self._shrink(pulse)
         if bus is None or pulse is None or not office.serving or self._loading():
+            # Nobody is told of it, so that it matters to nobody whether it was sent yet.
+            self._fold()
             return
         asked_s = self._terms.clock()
         state = await self._store.state(self._topic)
@@ -147,10 +218,3 @@ class Heart:
                 pulse.sent(key, position)
         self._made_s = self._terms.clock()
         return pulse.beat(self._made_s, settled_s=settled_s, floor=state.floor, history_epoch=state.history_epoch)
-
-    def _shrink(self, pulse: Pulse) -> None:
-        """What no beat can name is not kept. Such a beat proves nothing, and whoever asks after it is told what it left out."""
-        if self.published is not None and len(self.published) + len(self._late) > BEAT_NAMES_MAX:
-            self.published.clear()
-            self._late.clear()
-            pulse.flooded()

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import attrs
 
 from parasync.errors import ClosedError, FencedError, UsageError
-from parasync.protocol import Beat, Probe, ProbeReply, Pulse, next_epoch
+from parasync.protocol import Beat, Catalogue, Probe, ProbeReply, Pulse, next_epoch
 from parasync.runtime._guard import ends_this_task, named
 from parasync.runtime._recovery import check_seconds
+from parasync.runtime._stock import catalogue_of
 from parasync.runtime._world import Clock, monotonic_s, random_bits, uniform, wall_s
 from parasync.stores import Store, TopicState
 from parasync.transports._protocol import AskTransport, Responder, SyncTransport, Unsubscribe, beats_over
@@ -103,6 +104,8 @@ class Office:
         """The beats of this epoch, whether anybody beats or not."""
         self.began: Callable[[], None] = _nothing
         """Called when an epoch was claimed."""
+        self.looked: Callable[[], Awaitable[None]] = _nothing_more
+        """Called now and then while it is open."""
 
     async def open(self) -> None:
         """Claim an epoch above all that is stored or heard, and serve.
@@ -190,10 +193,12 @@ class Office:
             if heard >= epoch:
                 epoch = self._next_epoch(stored, heard)
             try:
-                await self._store.claim(self._topic, epoch)
+                state = await self._store.claim(self._topic, epoch)
             except FencedError as error:
                 heard = max(heard, error.epoch or 0)
                 continue
+            # Nobody writes now: others may not any more, and this authority does not yet with the epoch that it claimed.
+            catalogue = await self._catalogue_of(state)
             # An answer that is being repaired outlives its authority, and must not make it serve again.
             self._check_open()
             if self._heard > epoch:  # somebody announced himself meanwhile
@@ -201,7 +206,9 @@ class Office:
                 continue
             self.epoch = epoch
             terms = self._terms
-            self.pulse = Pulse(epoch=epoch, started_s=terms.clock(), digest=None, interval_s=terms.beat_interval_s)
+            self.pulse = Pulse(
+                epoch=epoch, started_s=terms.clock(), catalogue=catalogue, interval_s=terms.beat_interval_s
+            )
             self.serving = True
             self.began()
             self._claimed.set()
@@ -209,6 +216,10 @@ class Office:
                 self._stop_serving = self._bus.serve(self._topic, self._respond)
             return
         raise FencedError(f"others claimed {self._topic!r} {CLAIMS_MAX} times in a row", heard)
+
+    async def _catalogue_of(self, state: TopicState) -> Catalogue:
+        # Where nobody can ask, nobody wants to know where all the objects stand.
+        return Catalogue() if self._bus is None else await catalogue_of(self._store, self._topic, state.floor)
 
     def _next_epoch(self, stored: int, heard: int) -> int:
         terms = self._terms
@@ -220,6 +231,7 @@ class Office:
             self._claimed.clear()
             try:
                 await self._look()
+                await self.looked()
             except BaseException as error:
                 # Stores and transports are written by others, and this task must live.
                 if ends_this_task(error):
@@ -278,3 +290,7 @@ class Office:
 
 def _nothing() -> None:
     """Nobody wants to know."""
+
+
+async def _nothing_more() -> None:
+    """Nobody has anything else to do."""

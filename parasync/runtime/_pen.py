@@ -40,7 +40,7 @@ class Pen:
         self._fresh = heart.published
         self._under_way: dict[str, int] = {}
         self._published: dict[str, Version] = {}
-        self.repairs = Repairs(topic, store, office, self.publish, heart.write_ends)
+        self.repairs = Repairs(topic, store, office, heart, self.publish)
         self._writes = 0
 
     def write_now(self, value: object, draft: Draft) -> Version | None:

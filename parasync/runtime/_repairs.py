@@ -11,6 +11,7 @@ from typing import Any, Final
 from parasync.errors import ParasyncError
 from parasync.protocol import Backoff, Envelope
 from parasync.runtime._guard import GuardedStore
+from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office
 from parasync.runtime._world import uniform
 
@@ -41,8 +42,8 @@ class Repairs:
         topic: the name of the topic.
         store: where the objects are.
         office: knows whether this authority serves, and in which epoch.
+        heart: is told of each write that is not in doubt any more, and knows what was published.
         publish: publishes what is stored.
-        ended: is told of each write that is not in doubt any more.
     """
 
     def __init__(
@@ -50,14 +51,14 @@ class Repairs:
         topic: str,
         store: GuardedStore,
         office: Office,
+        heart: Heart,
         publish: Callable[[str, Envelope[Any]], None],
-        ended: Callable[[object], None],
     ) -> None:
         self._topic = topic
         self._store = store
         self._office = office
         self._publish = publish
-        self._ended = ended
+        self._heart = heart
         self._under_way: dict[str, _Repair] = {}
         self._closing = False
 
@@ -93,13 +94,14 @@ class Repairs:
     def _end(self, repair: _Repair, count: int) -> None:
         ended, repair.writes = repair.writes[:count], repair.writes[count:]
         for write in ended:
-            self._ended(write)
+            self._heart.write_ends(write)
 
     async def _repaired(self, key: str, repair: _Repair) -> None:
         pauses = Backoff(REPAIR_BASE_S, REPAIR_MAX_S, uniform)
         while True:
             repair.again.clear()
             count = len(repair.writes)
+            before = self._heart.version_of(key)
             try:
                 state, stored = await self._store.read(self._topic, [key])
             except ParasyncError:
@@ -110,9 +112,11 @@ class Repairs:
                         await repair.again.wait()
                 continue
             epoch = self._office.epoch
-            # Whoever claimed the topic meanwhile may have other data.
-            if key in stored and stored[key].epoch == epoch == state.epoch:
-                self._publish(key, stored[key])
+            known = self._heart.version_of(key)
+            # Whoever claimed the topic meanwhile may have other data, and what was published meanwhile may be newer.
+            read = stored.get(key)
+            if read is not None and read.epoch == epoch == state.epoch and (known in (None, before) or known <= read.version):
+                self._publish(key, read)
             self._end(repair, count)
             if not repair.again.is_set():
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Final, TypeAlias, cast
 import attrs
 
 from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError, UsageError
-from parasync.protocol import ABSENT, TOMBSTONE, EncodedBody, Envelope, Version, next_version
+from parasync.protocol import ABSENT, TOMBSTONE, TOMBSTONE_CHECKSUM, EncodedBody, Envelope, Position, Version, next_version
 from parasync.stores._protocol import Draft, Outcome, TopicState
 
 IDEMPOTENCY_WINDOW_S: Final = 24 * 3600.0
@@ -122,6 +123,17 @@ class MemoryStore:
             live = (key for key in found if objects[key][1].kind is not TOMBSTONE)
             return [(key, objects[key][0]) for key in heapq.nsmallest(limit, live)]
 
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        """Where up to `limit` objects with a key above `after` stand, tombstones included, sorted by key."""
+        with self._lock:
+            held = self._topics.get(topic, _Topic())
+            objects = held.objects
+            # Keys only ever come, so that those of the page before are in order until another one has come.
+            if len(held.ordered) != len(objects):
+                held.ordered = sorted(objects)
+            begin = bisect_right(held.ordered, after)
+            return [(key, _position(objects[key])) for key in held.ordered[begin : begin + limit]]
+
     def _claimed(self, topic: str, epoch: int) -> _Topic:
         held = self._topics.get(topic)
         if held is None or held.state.epoch != epoch:
@@ -158,6 +170,7 @@ class _Topic:
     state: TopicState = attrs.Factory(TopicState)
     objects: dict[str, _Object] = attrs.Factory(dict)
     outcomes: OrderedDict[tuple[str, str], _Remembered] = attrs.Factory(OrderedDict)
+    ordered: list[str] = attrs.Factory(list)
 
 
 def _fenced(stored: int, mine: int) -> FencedError:
@@ -175,6 +188,11 @@ def _envelope(held: _Object) -> Envelope[EncodedBody | None]:
         meta=draft.meta,
         checksum=draft.checksum,
     )
+
+
+def _position(held: _Object) -> Position:
+    version, draft = held
+    return Position(version, TOMBSTONE_CHECKSUM if draft.kind is TOMBSTONE else draft.checksum)
 
 
 def _check_expected(draft: Draft, current: _Object | None) -> None:

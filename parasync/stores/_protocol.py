@@ -16,6 +16,8 @@
 10. Topics do not touch.
 11. Each method is one transaction, whoever else uses the store at the same time.
 12. When a write is cancelled, it has happened or never will.
+13. `positions` lists where all objects stand, tombstones included, each once, above `after`, in the order of code points, up
+    to `limit`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import attrs
 
-from parasync.protocol import ABSENT, NO_META, EncodedBody, Envelope, Kind, Version
+from parasync.protocol import ABSENT, NO_META, EncodedBody, Envelope, Kind, Position, Version
 
 
 @attrs.frozen
@@ -162,6 +164,20 @@ class Store(Protocol):
         Args:
             topic: the name of the topic.
             prefix: what the keys begin with.
+            after: the last key of the page before; "" for the first page.
+            limit: how many objects at the most, above 0.
+
+        Raises:
+            StoreError: the store did not do its part.
+        """
+
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        """Where up to `limit` objects with a key above `after` stand, tombstones included, sorted by key (code points).
+
+        An authority reads all of them when it begins, page by page, while nobody else may write.
+
+        Args:
+            topic: the name of the topic.
             after: the last key of the page before; "" for the first page.
             limit: how many objects at the most, above 0.
 

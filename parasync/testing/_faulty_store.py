@@ -9,7 +9,7 @@ from random import Random
 from typing import Final, Literal, TypeAlias, TypeVar, cast
 
 from parasync.errors import FencedError, IndeterminateError, StoreError, UsageError
-from parasync.protocol import EncodedBody, Envelope, Version
+from parasync.protocol import EncodedBody, Envelope, Position, Version
 from parasync.stores import Draft, Outcome, Store, TopicState
 from parasync.testing._faults import Fates, Span, StoreFaults, Strikes, Struck, Tally
 from parasync.testing._link import between
@@ -122,6 +122,10 @@ class FaultyStore:
     async def page(self, topic: str, *, prefix: str, after: str, limit: int) -> list[tuple[str, Version]]:
         """See `Store`."""
         return await self._faulty("page", topic, lambda store: store.page(topic, prefix=prefix, after=after, limit=limit))
+
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        """See `Store`."""
+        return await self._faulty("positions", topic, lambda store: store.positions(topic, after=after, limit=limit))
 
     def __repr__(self) -> str:
         return f"<FaultyStore around {self.inner!r}, seed {self.faults.seed}: {self.fired}>"

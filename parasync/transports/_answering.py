@@ -7,14 +7,27 @@ from typing import Final
 
 import parasync.errors
 from parasync.errors import ParasyncError, TransportError
-from parasync.protocol import REASON_CHARS_MAX, Answer, KeyPage, Probe, ProbeReply, Refusal, Request, Response, Version, Written
+from parasync.protocol import (
+    REASON_CHARS_MAX,
+    Answer,
+    Digests,
+    KeyPage,
+    Probe,
+    ProbeReply,
+    Refusal,
+    Request,
+    Response,
+    Scanned,
+    Version,
+    Written,
+)
 from parasync.transports._fanout import report
 from parasync.transports._protocol import ProbeResponder, Responder
 
 ANSWERS_MAX: Final = 1024
 """The most requests that one responder works on at a time; one more fails at once, and its asker tries again later."""
 
-_RESPONSES: Final = (Answer, KeyPage, Written, Refusal)
+_RESPONSES: Final = (Answer, Digests, Scanned, KeyPage, Written, Refusal)
 
 
 class Desk:

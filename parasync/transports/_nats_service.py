@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from parasync.codec import Codec
 from parasync.errors import ClosedError, DecodeError, EncodeError, InvalidKeyError, ParasyncError, TransportError
-from parasync.protocol import Ask, ListKeys, Put, Response
+from parasync.protocol import Ask, Compare, ListKeys, Put, Response, Scan
 from parasync.transports._answering import Desk, refusal, replied
 from parasync.transports._fanout import report
 from parasync.transports._nats_lines import Line
@@ -32,7 +32,7 @@ SERVICE_VERSION: Final = "1.0.0"
 FAILURE_CHARS_MAX: Final = 300
 """The longest text of a failure that travels to the asker; what is over is cut off."""
 
-_VERBS: Final = (Ask.verb, ListKeys.verb, Put.verb)
+_VERBS: Final = (Ask.verb, ListKeys.verb, Put.verb, Compare.verb, Scan.verb)
 _ERROR: Final = "Nats-Service-Error"
 _ERROR_PATTERN: Final = re.compile(rb"\r\nNats-Service-Error: ?([^\r\n]*)\r\n")
 

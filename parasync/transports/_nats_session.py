@@ -71,6 +71,7 @@ class Session:
         )
         self._subjects = subjects
         self._encode = codec.encode_frame
+        self._message_bytes_max = codec.frame_bytes_max
         self._outbox = outbox
         self._put = outbox.publish
         self._wake = self.wire.wake
@@ -230,7 +231,8 @@ class Session:
     def _connected(self, link: Link) -> None:
         again = self._payload_bytes_max > 0
         self._payload_bytes_max = link.payload_bytes_max
-        self.body_bytes_max = max(0, self._payload_bytes_max - FRAME_OVERHEAD_BYTES_MAX)
+        # An answer is a message of the codec too, and a server may take more than that.
+        self.body_bytes_max = max(0, min(self._payload_bytes_max, self._message_bytes_max) - FRAME_OVERHEAD_BYTES_MAX)
         self._refusals.connected()
         self.wire.attach(link)
         if again:

@@ -6,6 +6,7 @@ that their own checksums cover them; the place in the answer stands for the key 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from parasync.protocol import (
     Absent,
     Answer,
     Ask,
+    Compare,
+    Digests,
     EncodedBody,
     Envelope,
     KeyPage,
@@ -35,6 +38,8 @@ from parasync.protocol import (
     Request,
     Response,
     Same,
+    Scan,
+    Scanned,
     SchemaVersion,
     Unanswered,
     Written,
@@ -58,6 +63,19 @@ from parasync.transports._wire_fields import (
     text,
     version_of,
     written,
+)
+from parasync.transports._wire_scan import (
+    COMPARED,
+    SCANNED,
+    compare_fields,
+    digests_fields,
+    read_compare,
+    read_digests,
+    read_scan,
+    read_scanned,
+    read_scanned_head,
+    scan_fields,
+    scanned_fields,
 )
 
 ANSWER_BYTES: Final = 80
@@ -96,7 +114,9 @@ def encode_response(response: Response, codec: Codec) -> bytes:
     Raises:
         EncodeError: a field is out of range, or the answer is too large.
     """
-    check = _answer_head if isinstance(response, Answer) else partial(_response, codec, None)
+    # Frames were checked when they were written.
+    heads: dict[type[Any], Callable[[Any], object]] = {Answer: _answer_head, Scanned: read_scanned_head}
+    check = heads.get(type(response), partial(_response, codec, None))
     return written(lambda: _response_fields(response, codec), check, codec)
 
 
@@ -165,6 +185,10 @@ def _request_fields(request: Request) -> list[Any]:
         return [WIRE_FORMAT, request.epoch, list(request.keys), positions]
     if isinstance(request, ListKeys):
         return [WIRE_FORMAT, request.prefix, request.after, request.limit]
+    if isinstance(request, Compare):
+        return compare_fields(request)
+    if isinstance(request, Scan):
+        return scan_fields(request)
     body = None if request.body is None else bytes(request.body)
     expected = None if request.expected is None else [*request.expected]
     meta = dict(request.meta)
@@ -181,6 +205,10 @@ def _response_fields(response: Response, codec: Codec) -> list[Any]:
         return [WIRE_FORMAT, _LISTED, response.epoch, list(response.keys), versions, response.more]
     if isinstance(response, Written):
         return [WIRE_FORMAT, _WRITTEN, [*response.version]]
+    if isinstance(response, Digests):
+        return digests_fields(response)
+    if isinstance(response, Scanned):
+        return scanned_fields(response, codec)
     current = None if response.current is None else [*response.current]
     return [WIRE_FORMAT, _REFUSED, response.error, response.reason[:REASON_CHARS_MAX], current]
 
@@ -206,11 +234,15 @@ def _request(verb: str, fields: Any) -> Request:
         SchemaVersion.parse(schema_version)
         idempotent = optional(idempotency_key, lambda named: text(named, IDEMPOTENCY_CHARS_MAX))
         return Put(key, optional(body, body_of), schema_version, optional(expected, version_of), idempotent, meta_of(meta))
+    if verb == Compare.verb:
+        return read_compare(fields)
+    if verb == Scan.verb:
+        return read_scan(fields)
     raise DecodeError("got a request of an unknown kind")
 
 
 def _response(codec: Codec, request: Request | None, fields: Any) -> Response:
-    kind = integer(fields[1], _WRITTEN)
+    kind = integer(fields[1], SCANNED)
     if kind == _REFUSED:
         _, error, reason, current = fields_of(fields, 4)
         return Refusal(text(error, NAME_CHARS_MAX), text(reason, REASON_CHARS_MAX), optional(current, version_of))
@@ -230,6 +262,10 @@ def _response(codec: Codec, request: Request | None, fields: Any) -> Response:
     if kind == _WRITTEN and (request is None or isinstance(request, Put)):
         _, version = fields_of(fields, 2)
         return Written(version_of(version))
+    if kind == COMPARED and (request is None or isinstance(request, Compare)):
+        return read_digests(fields)
+    if kind == SCANNED and isinstance(request, Scan):
+        return read_scanned(fields, request, codec)
     raise DecodeError("got an answer to another kind of request")
 
 

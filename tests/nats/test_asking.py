@@ -53,6 +53,8 @@ async def test_a_served_topic_is_a_micro_service_with_statistics(server: NatsSer
             ("state", "synced-ask.the=2Etopic.state"),
             ("list", "synced-ask.the=2Etopic.list"),
             ("put", "synced-ask.the=2Etopic.put"),
+            ("compare", "synced-ask.the=2Etopic.compare"),
+            ("scan", "synced-ask.the=2Etopic.scan"),
         ]
         [statistics] = await request(server, f"$SRV.STATS.{ping['name']}.{ping['id']}")
         counted = {each.name: each for each in ServiceStats.from_dict(statistics).endpoints}

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from parasync.protocol import Pulse, Replica, _authority, _currency, _reading
+from parasync.protocol import Catalogue, Pulse, Replica, _authority, _currency, _reading
 from tests.protocol.walks import Scope
 
 Fits: TypeAlias = Callable[[Scope], bool]
@@ -578,7 +578,7 @@ MUTANTS: Final = (
         Pulse,
         "sent",
         "the digest is of what was sent",
-        "self._digest.replace(key, waiting.last, position)",
+        "self.catalogue.move(key, position)",
         "pass",
         with_beats,
     ),
@@ -599,19 +599,19 @@ MUTANTS: Final = (
         with_crowded_beats,
     ),
     Mutant(
-        Pulse,
-        "forgotten",
+        Catalogue,
+        "move",
         "what was dropped below the floor is in no digest",
-        "self._digest.remove(key, position)",
-        "pass",
+        "self.digest.replace(key, old, position)",
+        "self.digest.replace(key, old, position or old)",
         with_purges_and_beats,
     ),
     Mutant(
-        Pulse,
-        "stored",
-        "a life begins with what is stored, sent or not",
-        "digest.replace(key, waiting.last, waiting.newest)",
-        "pass",
+        Catalogue,
+        "move",
+        "in the digest, a version takes the place of the one before",
+        "self.digest.replace(key, old, position)",
+        "self.digest.replace(key, None, position)",
         with_beats,
     ),
 )

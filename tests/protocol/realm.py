@@ -16,7 +16,7 @@ from parasync.protocol import (
     Answer,
     Ask,
     Beat,
-    Digest,
+    Catalogue,
     Envelope,
     Kind,
     Outcome,
@@ -207,12 +207,10 @@ class Realm(ABC):
         up = [authority.epoch for authority in self.authorities.values() if authority.mode != "down"]
         return max([0, *up, *self.epochs_heard()])
 
-    def _take_epoch(
-        self, name: str, heard: int, *, back: bool = False, low: bool = False, digest: Digest | None = None
-    ) -> None:
+    def _take_epoch(self, name: str, heard: int, *, back: bool = False, low: bool = False) -> None:
         """An epoch goes to the disk before anything is served with it; two lives that begin together differ by their bits.
 
-        What is on the disk is read through for the digest, unless it is known already.
+        What is on the disk is read through for the catalogue.
         """
         authority, disk = self.authorities[name], self.disk_of(name)
         wall_s = 100 * DAY_S + self._starts // 2 - (DAY_S if back else 0)
@@ -223,18 +221,14 @@ class Realm(ABC):
         authority.mode, authority.epoch, authority.outbox, authority.sent = "serving", disk.epoch, {}, {}
         authority.public = dict(disk.objects)
         if self.beats:
-            authority.pulse = self._pulse_of(disk, digest)
+            authority.pulse = self._pulse_of(disk)
         self.announce(name)
 
-    def _pulse_of(self, disk: Disk, digest: Digest | None) -> Pulse:
-        if digest is None:
-            digest = Digest()
-            for key, envelope in disk.objects.items():
-                digest.add(key, Position.of(envelope))
+    def _pulse_of(self, disk: Disk) -> Pulse:
         return Pulse(
             epoch=disk.epoch,
             started_s=float(self.moment),
-            digest=digest,
+            catalogue=Catalogue((key, Position.of(envelope)) for key, envelope in disk.objects.items()),
             interval_s=5.0,
             names_max=self.names_max,
         )
@@ -267,7 +261,7 @@ class Realm(ABC):
             if envelope.kind is Kind.TOMBSTONE and envelope.version <= disk.floor:
                 del disk.objects[gone], authority.public[gone]
                 if authority.pulse is not None:
-                    authority.pulse.forgotten(gone, Position.of(envelope))
+                    authority.pulse.catalogue.move(gone, None)
 
     def send(self, name: str = "A") -> None:
         """The outbox publishes its oldest envelope."""
@@ -294,8 +288,6 @@ class Realm(ABC):
         checksum = zlib.crc32(f"{kind} {schema} {value}".encode()) if self.checksums else None
         envelope: Text = Envelope(value, schema, version.sequence, version.epoch, kind=kind, checksum=checksum)
         disk.objects[key] = envelope
-        if authority.pulse is not None:
-            authority.pulse.written(key, None if held is None else Position.of(held), Position.of(envelope))
         self.witness.wrote(key, envelope)
         replaced = authority.outbox.pop(key, None)
         after = authority.sent.get(key) if replaced is None else replaced.after
@@ -319,9 +311,9 @@ class Realm(ABC):
             if heard and highest > authority.epoch:
                 self.told_of(name, highest)
                 return
-            self._take_epoch(name, plan.rival, digest=None if authority.pulse is None else authority.pulse.stored())
+            self._take_epoch(name, plan.rival)
         elif plan.new_epoch:
-            self._take_epoch(name, authority.epoch, digest=None if authority.pulse is None else authority.pulse.stored())
+            self._take_epoch(name, authority.epoch)
         for key in plan.reissue:
             self.witness.reissued(key)
             held = disk.objects.get(key)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from parasync import ABSENT, Envelope, Kind, Version
 from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError
-from parasync.protocol import EncodedBody
+from parasync.protocol import EncodedBody, Position
 from parasync.stores import Draft, Outcome, TopicState
 
 T = TypeVar("T")
@@ -100,6 +100,17 @@ class SqliteStore:
                 (topic, after, len(prefix.encode()), prefix, limit),
             )
             return [(key, Version(epoch, sequence)) for key, epoch, sequence in rows]
+
+        return await self.transaction(work)
+
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        def work(db: sqlite3.Connection) -> list[tuple[str, Position]]:
+            rows = db.execute(
+                "select key, epoch, sequence, iif(kind = 0, checksum, 0) from objects where topic = ? and key > ?"
+                " order by key limit ?",
+                (topic, after, limit),
+            )
+            return [(key, Position(Version(epoch, sequence), checksum)) for key, epoch, sequence, checksum in rows]
 
         return await self.transaction(work)
 

@@ -15,7 +15,7 @@ from parasync.cli.demo._contract import LOAD, NEW, OLD, RANK_S, RANKS, REPORT_S,
 from parasync.cli.demo._machine import Machine
 from parasync.cli.demo._records import Record, Written, now_s
 from parasync.cli.demo._worker import every, meanwhile, orders, say
-from parasync.protocol import EncodedBody, Kind, SchemaVersion
+from parasync.protocol import EncodedBody, Kind, Position, SchemaVersion
 from parasync.stores import Draft, Outcome, TopicState
 from parasync.transports.nats import NatsTransport
 
@@ -67,6 +67,10 @@ class BookedStore:
     async def page(self, topic: str, *, prefix: str, after: str, limit: int) -> list[tuple[str, Version]]:
         """See `Store`."""
         return await self._inner.page(topic, prefix=prefix, after=after, limit=limit)
+
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        """See `Store`."""
+        return await self._inner.positions(topic, after=after, limit=limit)
 
 
 class Owner:

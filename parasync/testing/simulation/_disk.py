@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from parasync.errors import StoreError
-from parasync.protocol import EncodedBody, Envelope, Kind, Version
+from parasync.protocol import EncodedBody, Envelope, Kind, Position, Version
 from parasync.stores import Draft, Outcome, Store, TopicState
 from parasync.testing._faults import StoreFaults
 from parasync.testing._faulty_store import FaultyStore
@@ -136,6 +136,9 @@ class _Watched:
     async def page(self, topic: str, *, prefix: str, after: str, limit: int) -> list[tuple[str, Version]]:
         return await self._inner.page(topic, prefix=prefix, after=after, limit=limit)
 
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        return await self._inner.positions(topic, after=after, limit=limit)
+
 
 @attrs.define(eq=False)
 class Access:
@@ -195,6 +198,11 @@ class Access:
         """See `Store`."""
         self._alive()
         return await self.disk.store.page(topic, prefix=prefix, after=after, limit=limit)
+
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        """See `Store`."""
+        self._alive()
+        return await self.disk.store.positions(topic, after=after, limit=limit)
 
     def _alive(self) -> None:
         if self.dead:

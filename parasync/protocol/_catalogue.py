@@ -1,0 +1,117 @@
+"""What an authority remembers of all its objects: where each of them stands, and the digest of that.
+
+It lies in memory, and costs about 200 bytes an object beside its key: a store is asked for what an object is, and not for where
+all of them are, each time that a mirror compares.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from struct import Struct
+from typing import Final
+
+from parasync.errors import UsageError
+from parasync.protocol._digest import Digest, bucket_of
+from parasync.protocol._keys import parse_key
+from parasync.protocol._positions import Position
+from parasync.protocol._scans import BUCKETS, SCAN_KEYS_MAX, Scan
+from parasync.protocol._version import Version
+
+# A position takes a third of its memory like this. The last number is the checksum, -1 for none.
+_PACKED: Final = Struct(">QQq")
+
+
+class Catalogue:
+    """Where each of a set of objects stands, and the digest of them.
+
+    Args:
+        objects: the keys and positions to begin with, each key once.
+    """
+
+    __slots__ = ("_buckets", "digest")
+
+    def __init__(self, objects: Iterable[tuple[str, Position]] = ()) -> None:
+        self._buckets: tuple[dict[str, bytes], ...] = tuple({} for _ in range(BUCKETS))
+        self.digest: Final = Digest()
+        """That of the objects; only the catalogue changes it."""
+        for key, position in objects:
+            self.move(key, position)
+
+    def __len__(self) -> int:
+        return self.digest.count
+
+    def get(self, key: str) -> Position | None:
+        """Where the object stands, None for nowhere."""
+        packed = self._buckets[bucket_of(key)].get(key)
+        return None if packed is None else _unpacked(packed)
+
+    def move(self, key: str, position: Position | None) -> None:
+        """The object stands there now; None: it is gone without a tombstone."""
+        bucket = self._buckets[bucket_of(key)]
+        packed = bucket.get(key)
+        old = None if packed is None else _unpacked(packed)
+        if old == position:
+            return
+        if position is None:
+            del bucket[key]
+        else:
+            (epoch, sequence), checksum = position
+            bucket[key] = _PACKED.pack(epoch, sequence, -1 if checksum is None else checksum)
+        self.digest.replace(key, old, position)
+
+    def keys_of(self, scan: Scan, others: Iterable[str] = (), *, limit: int = SCAN_KEYS_MAX) -> list[str]:
+        """The keys in the range of a scan, in its order: those that stand here, and those of the others that belong there.
+
+        Args:
+            scan: one that passed `check_scan`.
+            others: more keys, maybe the same.
+            limit: the most keys.
+        """
+        beside: dict[int, set[str]] = {}
+        for key in others:
+            beside.setdefault(bucket_of(key), set()).add(key)
+        found: list[str] = []
+        for bucket in scan.buckets:
+            here = beside.get(bucket, set()).union(self._buckets[bucket])
+            found += sorted(key for key in here if _is_in_part(scan, bucket, key))
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+
+def check_scan(scan: Scan) -> None:
+    """Return if the range is one, and everything that is named lies in it, each once.
+
+    Raises:
+        UsageError: it does not.
+    """
+    buckets, after, upto, keys = scan.buckets, scan.after, scan.upto, scan.keys
+    if not buckets or not 0 <= buckets[0] <= buckets[-1] < BUCKETS or list(buckets) != sorted(set(buckets)):
+        raise UsageError(f"got buckets that are no range, expected ascending numbers below {BUCKETS}, at least one")
+    for key in (*keys, *filter(None, (after, upto))):
+        parse_key(key)
+    if (after and bucket_of(after) != buckets[0]) or (upto and bucket_of(upto) != buckets[-1]):
+        raise UsageError("got a range that begins or ends outside of its buckets, expected keys of the first and of the last")
+    if len(keys) != len(scan.positions) or len(keys) > SCAN_KEYS_MAX:
+        raise UsageError(f"got {len(keys)} keys, expected at most {SCAN_KEYS_MAX} with one position for each")
+    if len(set(keys)) != len(keys) or not all(is_in_range(scan, key) for key in keys):
+        raise UsageError("got a key twice or outside of the range, expected those in the range, each once")
+
+
+def is_in_range(scan: Scan, key: str) -> bool:
+    """Whether an object belongs to what is scanned."""
+    bucket, buckets = bucket_of(key), scan.buckets
+    place = bisect_left(buckets, bucket)
+    return place < len(buckets) and buckets[place] == bucket and _is_in_part(scan, bucket, key)
+
+
+def _is_in_part(scan: Scan, bucket: int, key: str) -> bool:
+    """The same for one whose bucket is known to belong."""
+    begun = bucket != scan.buckets[0] or key > scan.after
+    return begun and (not scan.upto or bucket != scan.buckets[-1] or key <= scan.upto) and key.startswith(scan.prefix)
+
+
+def _unpacked(packed: bytes) -> Position:
+    epoch, sequence, checksum = _PACKED.unpack(packed)
+    return Position(Version(epoch, sequence), None if checksum < 0 else checksum)
