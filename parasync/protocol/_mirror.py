@@ -19,6 +19,7 @@ from parasync.errors import DecodeError, RemoteError
 from parasync.protocol._digest import Digest, bucket_of
 from parasync.protocol._envelope import Envelope
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
+from parasync.protocol._holdings import share
 from parasync.protocol._positions import ABSENT_OBJECT, SAME, TOMBSTONE_CHECKSUM, Outcome, Position, Same, Unanswered
 from parasync.protocol._proofs import Proofs
 from parasync.protocol._round import Page, Round, place_of
@@ -64,25 +65,35 @@ class Mirror(Proofs[T], Generic[T]):
 
     # Inputs
 
-    def warmed(self, objects: Iterable[tuple[str, Held[T] | Refused]], *, epoch: int, floor: Version) -> None:
+    def warmed(
+        self, objects: Iterable[tuple[str, Held[T] | Refused]], *, epoch: int, floor: Version, history_epoch: int
+    ) -> None:
         """Begin with what was saved from an earlier mirror: it is shown at once, and not proven.
 
         Args:
             objects: what was held or refused, by key.
             epoch: the highest epoch that was heard.
             floor: that of the earlier mirror.
+            history_epoch: the epoch since which the authority had lost nothing.
         """
         rules = self.rules
         self._adopt(floor)
         rules.current_epoch = epoch
+        self.history_epoch = history_epoch
         for key, found in objects:
             rules.held, rules.refused = (None, found) if isinstance(found, Refused) else (found, None)
+            if isinstance(found, Held):
+                share(found, epoch)
             self._keep(key, None, 0)
         self.loaded = True
 
     def live_received(self, key: str, envelope: Envelope[Any], reading: object) -> bool | None:
         """An envelope came by subscription. None: the state moved on since `prepare`, which is needed again."""
-        rules = self.rules
+        rules, asking = self.rules, self.round
+        if asking is not None and envelope.version <= asking.floor and self._where(key) is None:
+            # If there still is such an object, the answers tell of it: it may be gone without a trace.
+            rules.ignored_stale += 1
+            return False
         before = self._turn(key)
         resets, refused = rules.resets, rules.refused
         changed = rules.live_received(envelope, reading)
@@ -188,9 +199,10 @@ class Mirror(Proofs[T], Generic[T]):
                 self.learn(page, key, ABSENT_OBJECT if position is None else SAME, None)
         start, end = (page.scan.buckets[0], page.scan.after), page.covered
         for key in asking.came:
-            # What came live meanwhile is no news to an answer of the same life.
+            # What came live meanwhile is no news to an answer of the same life, unless it is older than what was forgotten.
             inside = start < place_of(key) <= end and key not in page.asked and key not in page.found
-            if inside and self._position(key).version.epoch != page.epoch:
+            version = self._position(key).version
+            if inside and (version.epoch != page.epoch or version <= page.floor):
                 page.unproven.add(bucket_of(key))
         asking.advance(page)
         self._close_if_over()

@@ -178,8 +178,9 @@ class Proofs(Holdings[T], Generic[T]):
         """The last beat before which nothing was sent that a round has not told of."""
         number = asking.number
         if asking.lag_s:
-            # What was stored before a beat came here was stored before it was made.
+            # What was stored before a beat came is not too late to be told. Before the first one, an earlier life may have
+            # stored what was never sent.
             until_s = asking.asked_s - asking.lag_s
             heard = [beat for epoch, beat, at_s in self._heard if epoch == asking.epoch and at_s <= until_s]
-            number = min(number, max(heard, default=0))
+            number = min(number, max(heard, default=-BEAT_INTERVALS_MAX))
         return max(number, self.base.number) if self.base.epoch == asking.epoch else number

@@ -58,6 +58,8 @@ class Told(NamedTuple):
     moment: int
     floor: Version
     objects: dict[str, Text]
+    late: frozenset[str] = frozenset()
+    """What it had, and may not have told of."""
 
 
 def place(key: str) -> tuple[int, str]:
@@ -68,7 +70,7 @@ def place(key: str) -> tuple[int, str]:
 class Topic:
     """See the module."""
 
-    def __init__(self, draw: random.Random, taste: Taste = Taste()) -> None:
+    def __init__(self, draw: random.Random, taste: Taste) -> None:
         self.draw = draw
         self.taste = taste
         self.moment = 0
@@ -221,9 +223,8 @@ class Topic:
 
     def _ask(self, request: Compare | Scan, asking: Round) -> None:
         answer = self.answer(request)
-        late = {key for key in self.objects if self.first[key] > self.moment - self.taste.lag}
-        objects = {key: envelope for key, envelope in self.objects.items() if key not in late}
-        told = Told(self.epoch, self.moment, self.floor, objects)
+        late = frozenset(key for key in self.objects if self.first[key] > self.moment - self.taste.lag)
+        told = Told(self.epoch, self.moment, self.floor, dict(self.objects), late)
         self.network.append(("answer", request, asking, answer, told))
 
     def _answer(self, request: Compare | Scan, asking: Round, answer: Digests | Scanned, told: Told) -> None:
@@ -266,8 +267,9 @@ class Topic:
                 assert mirror._position(key).version >= version, f"proven as of a moment when {key} was sent at {version}"
         if Face(mirror).status(0.0) is Status.OK:
             assert self.told is not None
-            for key in filter(mirror.concerns, KEYS):
-                self.check_ok(key, self.told)
+            for key in KEYS:
+                if mirror.concerns(key) and key not in self.told.late:
+                    self.check_ok(key, self.told)
 
     def check_ok(self, key: str, told: Told) -> None:
         """P6: what is held is what the authority had, or something that it or a later one wrote since."""
