@@ -263,7 +263,8 @@ class Topic:
             assert (mirror.digest.count, mirror.digest.total) == (len(known), total)
         assert mirror.shown == sum(held.kind is Kind.STATE for held in mirror.held.values())
         for moment, key, version in self.sent:
-            if moment <= mirror.rules.proven_s and mirror.concerns(key):
+            forgotten = key not in known and version <= self.floor
+            if moment <= mirror.rules.proven_s and mirror.concerns(key) and not forgotten:
                 assert mirror._position(key).version >= version, f"proven as of a moment when {key} was sent at {version}"
         if Face(mirror).status(0.0) is Status.OK:
             assert self.told is not None
