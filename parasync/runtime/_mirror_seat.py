@@ -1,19 +1,16 @@
-"""The place of one mirror in its process: what it hears, who is told of it, and the lock under which it changes.
+"""The place of one mirror in its process: what it hears, what it makes of answers, and how it ends.
 
-As in a group of replicas, no user code runs under the lock: values are read before it, replaced ones are destroyed after it,
-and listeners are called after it, by one thread at a time and in the order of the versions of each object. What waits for them
-is kept by object, the newest of each: a listener that is slow hears of fewer steps, and of no more objects than there are.
+As in a group of replicas, no user code runs under the lock: values are read before it, replaced ones are destroyed after it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from parasync.errors import RefusedError, UsageError
 from parasync.protocol import (
@@ -34,12 +31,10 @@ from parasync.protocol import (
     Scanned,
 )
 from parasync.runtime._bell import current_loop
-from parasync.runtime._locks import NotedLock
-from parasync.runtime._member import Listener
-from parasync.runtime._mirror_views import MirrorChange, mirror_change
+from parasync.runtime._mirror_audience import Audience
 from parasync.runtime._recovery import Pace
 from parasync.runtime._sources import check_envelope
-from parasync.runtime._views import Cause, merge
+from parasync.runtime._views import Cause
 from parasync.transports._fanout import report as report_handler
 from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, beats_over
 
@@ -50,10 +45,8 @@ logger: Final = logging.getLogger("parasync")
 LEARNED_WITHOUT_PAUSE_MAX: Final = 128
 """How many objects of an answer are taken in before other tasks of the loop get their turn."""
 
-_Listeners: TypeAlias = tuple[Listener, ...]
 
-
-class MirrorSeat(Generic[T]):
+class MirrorSeat(Audience[T], Generic[T]):
     """A mirror that listens until `close`.
 
     Args:
@@ -68,23 +61,16 @@ class MirrorSeat(Generic[T]):
     def __init__(
         self, name: str, topic: str, core: Mirror[T], transport: AskTransport, pace: Pace, loop: AbstractEventLoop
     ) -> None:
-        self.name = name
-        self.core = core
+        super().__init__(name, core)
         self.face = Face(core)
         self.pace = pace
         self.transport = transport
         self.loop = loop
-        self.lock = NotedLock()
-        self.handler_errors = 0
         self.attend: Callable[[bool], None] = _nothing
         """Called without the lock after inputs that may matter to whoever asks; says whether the topic was heard."""
         self.advanced: Callable[[], None] = _silent
         """Called after each attempt to ask."""
         self._topic = topic
-        self._listeners: _Listeners = ()
-        self._watchers: tuple[Callable[[], None], ...] = ()
-        self._pending: dict[tuple[str, int], tuple[MirrorChange[T], _Listeners]] = {}
-        self._busy = False
         self._ends: list[Unsubscribe] = []
 
     @property
@@ -117,8 +103,7 @@ class MirrorSeat(Generic[T]):
             dropped: called by a destructor, which may run in the middle of whatever this thread does.
         """
         self.core.rules.close()
-        for listener in self._listeners:
-            listener.active = False
+        self._silence()
         transport = self.transport
         threads = isinstance(transport, SyncTransport) and transport.capabilities.threads
         if threads or (current_loop() is self.loop and not dropped):
@@ -237,97 +222,14 @@ class MirrorSeat(Generic[T]):
                 if changed and self._listeners:
                     self._enlist(key, old, core.moved, cause)
 
-    def _enlist(self, key: str, old: Held[T] | None, new: Held[T] | None, cause: Cause) -> None:
-        """Under the lock: have the listeners called."""
-        if new is None or (old is None and not hasattr(new, "value")):
-            return
-        change = mirror_change(key, old, new, cause)
-        listeners = self._listeners
-        place = key, id(listeners)
-        waiting = self._pending.get(place)
-        if waiting is not None:
-            merged = merge(waiting[0], change)
-            assert isinstance(merged, MirrorChange)  # noqa: S101  # as both are
-            change = merged
-        self._pending[place] = change, listeners
-
-    # Who is told
-
-    def listen(self, call: Callable[[MirrorChange[T]], None]) -> tuple[Unsubscribe, dict[str, Held[T]]]:
-        """Call a listener with every later change; returns how to stop, and what is held before the first."""
-        listener = Listener(call)  # type: ignore[arg-type]  # it gets these changes only
-        with self.lock:
-            self._listeners = (*self._listeners, listener)
-            held = self.core.held.copy()
-
-        def unsubscribe() -> None:
-            if listener.active:
-                listener.active = False
-                self.lock.note(partial(self._unlisten, listener))
-
-        return unsubscribe, held
-
-    def _unlisten(self, listener: Listener) -> None:
-        self._listeners = tuple([other for other in self._listeners if other is not listener])
-
-    def watch(self, wake: Callable[[], None]) -> Unsubscribe:
-        """Call `wake` after each input, after listeners were called, and when the mirror is closed."""
-        with self.lock:
-            self._watchers = (*self._watchers, wake)
-
-        return lambda: self.lock.note(partial(self._unwatch, wake))
-
-    def _unwatch(self, wake: Callable[[], None]) -> None:
-        self._watchers = tuple([other for other in self._watchers if other is not wake])
-
-    @property
-    def calling(self) -> bool:
-        """Whether listeners are being called, or have to be."""
-        return self._busy or bool(self._pending)
-
-    def wake(self) -> None:
-        """Let those look again who wait for something."""
-        for wake in self._watchers:
-            wake()
-
     def _settled(self, *, heard: bool) -> None:
         """After inputs, without the lock."""
         try:
             if self.core.rules.need_open:
                 self.attend(heard)
         finally:
-            if self._pending:
-                self._drain()
+            self._drain()
             self.wake()
-
-    def _drain(self) -> None:
-        """Call the listeners, unless another thread does: that one goes on until nothing waits."""
-        fatal: BaseException | None = None
-        while True:
-            with self.lock:
-                if self._busy or not self._pending:
-                    break
-                self._busy = True
-                batch, self._pending = self._pending, {}
-            for change, listeners in batch.values():
-                for listener in listeners:
-                    if listener.active:
-                        try:
-                            listener.call(change)
-                        except BaseException as error:  # noqa: BLE001  # one bad listener harms nobody else
-                            fatal = self.report(error) or fatal
-            self._busy = False
-        if fatal is not None:
-            raise fatal
-
-    def report(self, error: BaseException) -> BaseException | None:
-        """Count and log what user code raised; what must end the program is returned, to be raised once others were served."""
-        self.handler_errors += 1
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            return error
-        with contextlib.suppress(Exception):  # a broken logging set-up must not silence the other listeners
-            logger.error("a listener of %r raised %s", self.name, type(error).__name__, exc_info=error)
-        return None
 
 
 def _nothing(_heard: bool, /) -> None:
