@@ -209,7 +209,7 @@ def _records(path: Path) -> Generator[tuple[int, Any], None, None]:
                 size, expected = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, -1)
                 data = file.read(min(size, FRAME_BYTES_MAX))
                 checksum = crc32(data, checksum)
-                record = _opened(data) if checksum == expected else None
+                record = _opened(data) if checksum == expected and len(data) == size else None
                 if record is None:
                     raise SnapshotError(f"{path}: got a damaged or missing record at byte {position}, expected one", position)
                 if record[0] == "end":

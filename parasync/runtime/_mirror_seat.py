@@ -70,6 +70,8 @@ class MirrorSeat(Audience[T], Generic[T]):
         """Called without the lock after inputs that may matter to whoever asks; says whether the topic was heard."""
         self.advanced: Callable[[], None] = _silent
         """Called after each attempt to ask."""
+        self.ended: Callable[[], None] = _silent
+        """Called when the mirror was closed."""
         self._topic = topic
         self._ends: list[Unsubscribe] = []
 
@@ -121,7 +123,7 @@ class MirrorSeat(Audience[T], Generic[T]):
                 end()
             except Exception as error:  # noqa: BLE001  # the transport is not ours
                 logger.warning("a subscription could not be ended: %s", type(error).__name__)
-        self.attend(False)
+        self.ended()
         self.wake()
 
     # What comes in

@@ -49,9 +49,11 @@ class Waits(Mirrored[T], Generic[T]):
         """
         check_wait("max_stale_s", max_stale_s)
         self._check_open()
-        if self.age_s > max_stale_s or not self._core.proven:
+        rules = self._core.rules
+        surely = rules.lossless and not rules.need_open
+        if not (surely or self.age_s < max_stale_s) or not self._core.proven:
             number = self._demand("a read demands fresh values")
-            await self._until(lambda: self._core.rules.needs_closed >= number, timeout_s, "a proof")
+            await self._until(lambda: rules.needs_closed >= number, timeout_s, "a proof")
 
     async def at_least(self, version: Version, ident: str, timeout_s: float | None = None) -> T:
         """An object once it is at this version or a later one: read what another service has just written.

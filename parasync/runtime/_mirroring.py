@@ -46,8 +46,8 @@ class Mirroring:
         self._ended_s = self._not_before_s = self._prompted_s = -math.inf
         self._reconcile_s = self._next_reconcile_s()
         self._bell = Bell()
-        seat.attend = self.attend
         self.task: Task[None] = seat.transport.spawn(self._run(), f"parasync-mirror {seat.name}")
+        seat.attend, seat.ended = self.attend, self.end
 
     def attend(self, heard: bool) -> None:
         """Something happened to the mirror; from any thread."""
@@ -55,6 +55,11 @@ class Mirroring:
         if heard and self._backoff.attempts:
             self._heard = True
         self._bell.ring()
+
+    def end(self) -> None:
+        """Ask no more; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop was closed, and the task with it
+            self._seat.loop.call_soon_threadsafe(self.task.cancel)
 
     def demand(self) -> None:
         """A call of the user waits: ask without jitter, and without the rest of a pause. From any thread."""
