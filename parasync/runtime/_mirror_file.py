@@ -29,6 +29,7 @@ from parasync.runtime._mirror_views import Live
 from parasync.topic import Topic
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 MAGIC: Final = b"parasync mirror 1\n"
 """How a file of this format begins."""
@@ -118,8 +119,8 @@ class MirrorSnapshot(Live[str, T], Generic[T]):
         except OSError as error:
             raise SnapshotError(f"{target}: cannot be written ({error.strerror}), expected a place for a file") from None
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], topic: Topic[T]) -> MirrorSnapshot[T]:
+    @staticmethod
+    def load(path: str | os.PathLike[str], topic: Topic[R]) -> MirrorSnapshot[R]:
         """Read what `save` wrote. Blocks: for many objects, call it in a thread.
 
         Objects that the topic cannot read any more are left out; a mirror that begins with it knows of them.
@@ -140,7 +141,7 @@ class MirrorSnapshot(Live[str, T], Generic[T]):
                 raise SnapshotError(f"{path}: got no mirror at byte {position}, expected one", position) from None
             if name != topic.name:
                 raise SnapshotError(f"{path}: got a mirror of {name!r}, expected one of {topic.name!r}", position)
-            held: dict[str, Held[T]] = {}
+            held: dict[str, Held[R]] = {}
             refused: dict[str, Refused] = {}
             read = topic.reader(_CODEC)
             for position, record in records:
@@ -159,7 +160,7 @@ class MirrorSnapshot(Live[str, T], Generic[T]):
                 except (TypeError, ValueError, AttributeError):
                     raise SnapshotError(f"{path}: got no object at byte {position}, expected one", position) from None
         floor = Version(floor_epoch, floor_sequence)
-        return cls(topic, pattern, held, refused, epoch=epoch, floor=floor, history_epoch=history_epoch)
+        return MirrorSnapshot(topic, pattern, held, refused, epoch=epoch, floor=floor, history_epoch=history_epoch)
 
     def _write(self, file: BinaryIO) -> None:
         topic = self._topic
