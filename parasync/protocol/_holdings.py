@@ -175,7 +175,7 @@ class Holdings(Generic[T]):
         """A proof brings its floor: tombstones up to there are forgotten."""
         if self._unheld is not None and floor <= self.floor:
             return
-        self.floor = floor = max(self.floor, floor)
+        self.floor = floor
         self._unheld = Held(Envelope(None, "0.0", floor.sequence, floor.epoch, kind=TOMBSTONE), None)
         self.rules.held = self._unheld
         for key, version in list(self.tombstones.items()):

@@ -49,16 +49,17 @@ async def test_a_mirror_follows_a_topic(server: NatsServer) -> None:
 
 async def test_values_that_fill_a_message_come_page_by_page() -> None:
     with NatsServer("max_payload: 65536") as server:
-        async with NatsTransport(server.url) as near, NatsTransport(server.url) as bus:
-            async with authority(NOTES, bus, terms=TERMS) as owner:
-                for number in range(40):
-                    await owner.put(f"{number}" * 200, "x" * 10_000)
-                async with mirror(NOTES, near, pace=PACE) as notes:
-                    await notes.ready(DEADLINE_S)
-                    assert len(notes) == 40
-                    notes._seat.interrupted("to compare it")
-                    await notes.when_idle(DEADLINE_S)
-                    assert notes.stats.applied == 40, "what is there already is not sent again"
+        async with AsyncExitStack() as stack:
+            near, bus = [await stack.enter_async_context(NatsTransport(server.url)) for _ in range(2)]
+            owner = await stack.enter_async_context(authority(NOTES, bus, terms=TERMS))
+            for number in range(40):
+                await owner.put(f"{number}" * 200, "x" * 10_000)
+            notes = await stack.enter_async_context(mirror(NOTES, near, pace=PACE))
+            await notes.ready(DEADLINE_S)
+            assert len(notes) == 40
+            notes._seat.interrupted("to compare it")
+            await notes.when_idle(DEADLINE_S)
+            assert notes.stats.applied == 40, "what is there already is not sent again"
 
 
 async def test_thousands_of_objects_survive_a_bad_network_and_lost_memory(server: NatsServer) -> None:
@@ -93,7 +94,8 @@ async def test_thousands_of_objects_survive_a_bad_network_and_lost_memory(server
             server.restart()
             line.heal()
             await same(notes, owner)
-            assert dict(notes) == {name: f"second {name}" for name in again[500:]} | {name: f"third {name}" for name in again[:500]}
+            third = {name: f"third {name}" for name in again[:500]}
+            assert dict(notes) == {name: f"second {name}" for name in again[500:]} | third
         assert resurrected == []
 
 

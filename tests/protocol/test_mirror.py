@@ -26,18 +26,14 @@ from parasync.protocol import (
     Page,
     Position,
     Refused,
-    Round,
     Scan,
     Scanned,
     Status,
     Version,
     bucket_of,
 )
-from parasync.protocol._holdings import Holdings
-from parasync.protocol._proofs import Proofs
 from tests.protocol import kit
 from tests.protocol.kit import Text, state, tombstone
-from tests.protocol.mutants import Mutant
 from tests.protocol.topics import live_through, place, plan, take
 
 SEEDS: Final = 400
@@ -47,75 +43,6 @@ EPOCH: Final = 2
 @pytest.mark.parametrize("portion", range(8))
 def test_histories_of_a_topic_keep_every_promise(portion: int) -> None:
     for seed in range(portion, SEEDS, 8):
-        live_through(seed)
-
-
-def mutant(owner: type, function: str, rule: str, text: str, instead: str) -> Mutant:
-    return Mutant(owner, function, rule, text, instead)
-
-
-MUTANTS: Final = (
-    mutant(Holdings, "_digest_at", "the digest counts tombstones above the floor", "version <= floor]", "True]"),
-    mutant(Holdings, "_position", "a refused version counts as held", "refused is not None", "False"),
-    mutant(
-        Holdings, "_turn", "what is not held is a tombstone at the floor",
-        "= self._held(key), self",
-        "= self.held.get(key), self",
-    ),
-    mutant(Holdings, "_adopt", "tombstones below the floor are forgotten", "version <= floor:", "False:"),
-    mutant(Holdings, "_adopt", "a floor never falls", "floor = max(self.floor, floor)", "self.floor"),
-    mutant(Holdings, "_keep", "a tombstone below the floor is not kept", "gone or held is None", "held is None"),
-    mutant(Holdings, "known", "what was refused is known", "for key in list(self.refused)", "for key in ()"),
-    mutant(
-        Proofs, "_judged", "a beat with another digest proves nothing",
-        "(digest.total, digest.count) == (beat.digest, beat.count)",
-        "True",
-    ),
-    mutant(Proofs, "_judged", "a beat of another life proves nothing", "beat.epoch != base.epoch or", "False and"),
-    mutant(Proofs, "_judged", "a hole between beats proves nothing", "beat.number - base.number > BEAT_INTERVALS_MAX", "False"),
-    mutant(Proofs, "_judged", "a beat that cannot name all proves nothing", "beat.overflow", "False"),
-    mutant(Proofs, "_missed", "a beat that names something newer proves nothing", "position.version > newest.version", "False"),
-    mutant(Proofs, "_number_of", "what may be too late to be told is no base", "if asking.lag_s:", "if False:"),
-    mutant(
-        Proofs, "_proven_by_round", "beats during a round are no proof if some were missed",
-        "asking.follows(self.base.number)",
-        "True",
-    ),
-    mutant(Proofs, "_proven_by_round", "a round closes only needs before it", "asking.needs)", "rules.needs_raised)"),
-    mutant(
-        Proofs, "_proven_by_round", "a round proves as of its first ask, less what may be late",
-        "asking.asked_s - asking.lag_s)",
-        "asking.asked_s)",
-    ),
-    mutant(Proofs, "_proven_by", "a beat proves as of when it was made", "min(now_s, base.started_s + beat.uptime_s)", "now_s"),
-    mutant(
-        Mirror, "learn", "what was not answered is asked for again",
-        "page.unproven.add(bucket_of(key))\n            return False\n        rules",
-        "return False\n        rules",
-    ),
-    mutant(
-        Mirror, "page_read", "what was named and is gone is asked about",
-        "ABSENT_OBJECT if position is None else SAME",
-        "SAME",
-    ),
-    mutant(Mirror, "_accept", "one life answers a whole round", "asking.epoch not in (-1, said.epoch)", "False"),
-    mutant(Mirror, "digests_received", "what was refused is tried again", "| refused", ""),
-    mutant(Mirror, "_moved", "what comes during a round is named by it", "self.round.became_known(key)", "pass"),
-    mutant(Round, "advance", "what was left open is asked for again", "self._again |= page.unproven", "pass"),
-    mutant(Round, "advance", "an answer may cover less than its ask", "index, key", "index + 1, ''"),
-)
-
-
-@pytest.mark.project
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
-def test_without_a_rule_some_history_breaks_a_promise(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mutant.owner, mutant.function, mutant.made())
-    with pytest.raises(AssertionError):
-        live_through_many(20 * SEEDS)
-
-
-def live_through_many(count: int) -> None:
-    for seed in range(count):
         live_through(seed)
 
 
@@ -329,9 +256,16 @@ def test_a_floor_forgets_tombstones_and_drops_what_comes_late() -> None:
     mirror.beat_received(beat_of(B, floor=Version(2, 5)), now_s=105.0)
     assert not mirror.rules.need_open, "a tombstone at the floor of the beat is as good as none"
     assert (set(mirror.held), mirror.floor) == ({"t:b"}, Version(2, 5))
-    assert not live(mirror, "t:a", state("2.4", "late"))
+    assert live(mirror, "t:a", state("2.4", "late")) is False
     assert live(mirror, "t:a", state("2.6", "new"))
     assert mirror.rules.resets == mirror.rules.gaps == 0
+
+
+def test_a_tombstone_above_the_floor_counts() -> None:
+    mirror = proven(A, B)
+    live(mirror, "t:a", tombstone("2.5", after=1))
+    mirror.beat_received(beat_of(B, ("t:a", tombstone("2.5")), floor=Version(2, 4)), now_s=105.0)
+    assert (mirror.base.number, mirror.floor, "t:a" in mirror.held) == (11, Version(2, 4), True)
 
 
 def test_a_late_beat_with_a_lower_floor_changes_nothing() -> None:
@@ -358,6 +292,18 @@ def test_what_is_refused_counts_as_held_and_leaves_what_was_there() -> None:
     assert set(request.keys) == {"t:c", "t:d"}, "what was refused is tried again"
     take(mirror, request, told(bad, floor=Version(2, 4)))
     assert set(mirror.refused) == {"t:c"}, "the authority does not know the other"
+    assert mirror.held.keys() == {"t:a", "t:c"}
+    assert mirror.digest is not None
+    assert mirror.digest.count == 2
+
+
+def test_what_was_refused_and_is_not_told_of_is_gone() -> None:
+    mirror = an_empty_mirror()
+    saved = [("t:b", Refused(Position(Version(2, 5), 5), "it was bad"))]
+    mirror.warmed(saved, epoch=EPOCH, floor=Version(2, 3), history_epoch=1)
+    take(mirror, ask(mirror), digests(floor=Version(2, 7)))
+    take(mirror, ask(mirror), told(floor=Version(2, 7)))
+    assert (mirror.refused, mirror.held, mirror.round) == ({}, {}, None)
 
 
 def test_an_answer_that_names_no_place_proves_nothing() -> None:
@@ -523,7 +469,7 @@ def test_what_is_nowhere_in_the_range_is_no_answer() -> None:
         with pytest.raises(DecodeError):
             take(mirror, request, answer)
     mirror.round = None
-    request = ask(mirror)
+    ask(mirror)
     with pytest.raises(DecodeError, match="256"):
         mirror.digests_received(Digests(EPOCH, 1, 1.0, ABSENT, EPOCH, 0.0, 1, (0,)))
 
