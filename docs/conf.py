@@ -30,7 +30,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!parasync).*"),
     ("py:.*", r"parasync\.[\w.]*\b[TV](_co)?"),
-    ("py:class", r"parasync\.runtime\.(_stream\.Changes|_readable\.Readable)"),
+    ("py:class", r"parasync\.runtime\.(_stream\.Changes|_readable\.Readable|_mirror_waits\.Waits|_mirrored\.Mirrored|_mirror_views\.Live)"),
     ("py:class", r"parasync\.transports\._nats_conversation\.Conversation"),
 ]
 

@@ -257,6 +257,9 @@ def test_a_floor_forgets_tombstones_and_drops_what_comes_late() -> None:
     assert not mirror.rules.need_open, "a tombstone at the floor of the beat is as good as none"
     assert (set(mirror.held), mirror.floor) == ({"t:b"}, Version(2, 5))
     assert live(mirror, "t:a", state("2.4", "late")) is False
+    forgotten = mirror.place("t:a")
+    assert forgotten is not None
+    assert (forgotten.version, an_empty_mirror().place("t:a")) == (Version(2, 5), None)
     assert live(mirror, "t:a", state("2.6", "new"))
     assert mirror.rules.resets == mirror.rules.gaps == 0
 

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 from parasync.protocol._round import Round
 from parasync.runtime import _mirror_file
 from parasync.runtime._index import _Shelves
-from parasync.runtime._mirror_audience import Audience
 from parasync.runtime._mirror_seat import MirrorSeat
 from parasync.runtime._mirror_stream import MirrorChanges
 from parasync.runtime._mirror_waits import Waits
@@ -63,10 +62,6 @@ PLANTED: Final = (
     planted(
         found_by.test_changes_say_of_which_object_and_why,
         MirrorChanges, "push", "steps that become one say what they skip", "change = merged", "pass",
-    ),
-    planted(
-        found_by.test_a_listener_that_raises_or_writes_harms_nobody,
-        Audience, "_drain", "listeners are called one step after the other", "self._busy or ", "",
     ),
     planted(
         found_by.test_an_index_is_kept_up_to_date,
