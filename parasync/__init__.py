@@ -15,7 +15,6 @@ from parasync.runtime._cell import Cell
 from parasync.runtime._index import Index, UniqueIndex, Where
 from parasync.runtime._mirror import mirror
 from parasync.runtime._mirror_file import MirrorSnapshot
-from parasync.runtime._mirror_stream import MirrorChanges
 from parasync.runtime._mirror_views import Loaded, MirrorChange
 from parasync.runtime._office import Terms
 from parasync.runtime._recorder import Recorder
@@ -45,7 +44,6 @@ __all__ = [
     "Loaded",
     "MemoryStore",
     "MirrorChange",
-    "MirrorChanges",
     "MirrorSnapshot",
     "MsgpackCodec",
     "Pace",

@@ -1,6 +1,6 @@
 """What an authority remembers of all its objects: where each of them stands, and the digest of that.
 
-It lies in memory, and costs about 200 bytes an object beside its key: a store is asked for what an object is, and not for where
+It lies in memory, and costs about 100 bytes an object beside its key: a store is asked for what an object is, and not for where
 all of them are, each time that a mirror compares.
 """
 
@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from struct import Struct
 from typing import Final
 
 from parasync.errors import UsageError
-from parasync.protocol._digest import Digest, bucket_of
+from parasync.protocol._digest import Digest, bucket_of, bucket_of_bytes, packed, unpacked
 from parasync.protocol._keys import parse_key
 from parasync.protocol._positions import Position
 from parasync.protocol._scans import BUCKETS, SCAN_KEYS_MAX, Scan
-from parasync.protocol._version import Version
-
-# A position takes a third of its memory like this. The last number is the checksum, -1 for none.
-_PACKED: Final = Struct(">QQq")
 
 
 class Catalogue:
@@ -43,22 +38,22 @@ class Catalogue:
 
     def get(self, key: str) -> Position | None:
         """Where the object stands, None for nowhere."""
-        packed = self._buckets[bucket_of(key)].get(key)
-        return None if packed is None else _unpacked(packed)
+        held = self._buckets[bucket_of(key)].get(key)
+        return None if held is None else unpacked(held)
 
     def move(self, key: str, position: Position | None) -> None:
         """The object stands there now; None: it is gone without a tombstone."""
-        bucket = self._buckets[bucket_of(key)]
-        packed = bucket.get(key)
-        old = None if packed is None else _unpacked(packed)
-        if old == position:
+        data = key.encode()
+        number = bucket_of_bytes(data)
+        bucket = self._buckets[number]
+        old, new = bucket.get(key), None if position is None else packed(position)
+        if old == new:
             return
-        if position is None:
+        if new is None:
             del bucket[key]
         else:
-            (epoch, sequence), checksum = position
-            bucket[key] = _PACKED.pack(epoch, sequence, -1 if checksum is None else checksum)
-        self.digest.replace(key, old, position)
+            bucket[key] = new
+        self.digest.move(data, number, old, new)
 
     def keys_of(self, scan: Scan, others: Iterable[str] = (), *, limit: int = SCAN_KEYS_MAX) -> list[str]:
         """The keys in the range of a scan, in its order: those that stand here, and those of the others that belong there.
@@ -110,8 +105,3 @@ def _is_in_part(scan: Scan, bucket: int, key: str) -> bool:
     """The same for one whose bucket is known to belong."""
     begun = bucket != scan.buckets[0] or key > scan.after
     return begun and (not scan.upto or bucket != scan.buckets[-1] or key <= scan.upto) and key.startswith(scan.prefix)
-
-
-def _unpacked(packed: bytes) -> Position:
-    epoch, sequence, checksum = _PACKED.unpack(packed)
-    return Position(Version(epoch, sequence), None if checksum < 0 else checksum)

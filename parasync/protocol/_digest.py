@@ -21,6 +21,7 @@ from zlib import crc32
 
 from parasync.protocol._positions import Position
 from parasync.protocol._scans import BUCKETS
+from parasync.protocol._version import Version
 
 DIGEST_BYTES: Final = 16
 """The size of a digest."""
@@ -28,7 +29,7 @@ DIGEST_BYTES: Final = 16
 _MODULUS: Final = 1 << (8 * DIGEST_BYTES)
 _HEAD: Final = Struct(">QQI")
 # A content that was never encoded has no checksum, and no other process to compare digests with.
-_NO_CHECKSUM: Final = 2**32 - 1
+_NO_CHECKSUM: Final = b"?"
 
 
 class Digest:
@@ -47,8 +48,11 @@ class Digest:
     def replace(self, key: str, old: Position | None, new: Position | None) -> None:
         """An object has moved from one position to another; None stands for not being there."""
         data = key.encode()
-        change = (0 if new is None else _element(data, new)) - (0 if old is None else _element(data, old))
-        bucket = _bucket(data)
+        self.move(data, bucket_of_bytes(data), None if old is None else packed(old), None if new is None else packed(new))
+
+    def move(self, key: bytes, bucket: int, old: bytes | None, new: bytes | None) -> None:
+        """What `replace` does, for who has packed all of it already."""
+        change = (0 if new is None else _element(key, new)) - (0 if old is None else _element(key, old))
         self.count += (new is not None) - (old is not None)
         self.total = (self.total + change) % _MODULUS
         self.buckets[bucket] = (self.buckets[bucket] + change) % _MODULUS
@@ -70,14 +74,25 @@ class Digest:
 
 def bucket_of(key: str) -> int:
     """The number of the bucket that an object belongs to, from 0 on."""
-    return _bucket(key.encode())
+    return bucket_of_bytes(key.encode())
 
 
-def _bucket(key: bytes) -> int:
+def bucket_of_bytes(key: bytes) -> int:
+    """The same for a key in UTF-8."""
     return crc32(key) % BUCKETS
 
 
-def _element(key: bytes, position: Position) -> int:
+def packed(position: Position) -> bytes:
+    """The bytes of a position that are hashed; they take a third of its memory."""
     (epoch, sequence), checksum = position
-    head = _HEAD.pack(epoch, sequence, _NO_CHECKSUM if checksum is None else checksum)
-    return int.from_bytes(blake2b(head + key, digest_size=DIGEST_BYTES, usedforsecurity=False).digest(), "big")
+    return _HEAD.pack(epoch, sequence, 0) + _NO_CHECKSUM if checksum is None else _HEAD.pack(epoch, sequence, checksum)
+
+
+def unpacked(data: bytes) -> Position:
+    """The position that was packed."""
+    epoch, sequence, checksum = _HEAD.unpack_from(data)
+    return Position(Version(epoch, sequence), None if len(data) > _HEAD.size else checksum)
+
+
+def _element(key: bytes, position: bytes) -> int:
+    return int.from_bytes(blake2b(position + key, digest_size=DIGEST_BYTES, usedforsecurity=False).digest(), "big")

@@ -20,6 +20,13 @@ class MirrorChange(Change[T], Generic[T]):
     """One step of one object of a mirror; a `Change` that says of which. Treat it as immutable: listeners share it.
 
     Args:
+        old: the value before; None if there was none, or it was deleted.
+        new: the value now; None if it was deleted.
+        version: of what is shown now.
+        cause: why it changed.
+        skipped: how many versions lie between the two; None where that is not known.
+        deleted: whether the object is gone.
+        meta: what the writer attached to this version.
         key: of the object, e.g. `"user:123"`; `id` is the part that the mirror knows it by.
     """
 

@@ -16,8 +16,7 @@
 10. Topics do not touch.
 11. Each method is one transaction, whoever else uses the store at the same time.
 12. When a write is cancelled, it has happened or never will.
-13. `positions` lists where all objects stand, tombstones included, each once, above `after`, in the order of code points, up
-    to `limit`.
+13. `positions` tells where all objects stand, tombstones too: each once, above `after`, in the order of `page`, up to `limit`.
 """
 
 from __future__ import annotations

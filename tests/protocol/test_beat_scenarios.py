@@ -229,7 +229,7 @@ def test_the_witness_sees_a_digest_that_is_not_of_what_was_sent() -> None:
     world, _ = running(beats=True)
     pulse = world.authorities["A"].pulse
     assert pulse is not None
-    pulse._digest.count += 1
+    pulse.catalogue.digest.count += 1
     with pytest.raises(Violation, match="another digest"):
         world.beat()
 

@@ -21,6 +21,7 @@ CALLS: dict[str, Any] = {
     "write": lambda store: store.write("t", 5, DRAFT),
     "read": lambda store: store.read("t", ["t:a"]),
     "page": lambda store: store.page("t", prefix="", after="", limit=5),
+    "positions": lambda store: store.positions("t", after="", limit=5),
 }
 
 

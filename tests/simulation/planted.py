@@ -184,9 +184,9 @@ PLANTED: Final = (
     Mutant(
         Office, "claim", "an epoch is claimed before it is served",
         "await self._store.claim(self._topic, epoch)",
-        "pass",
+        "await self._store.state(self._topic)",
     ),
-    Mutant(Desk, "_answer", "lost history is repaired", "if found.needs_repair:", "if False:"),
+    Mutant(Desk, "_found", "lost history is repaired", "if found.needs_repair:", "if False:"),
     Mutant(Pen, "write", "what is stored is published", "self._publish(value, draft, version)", "pass"),
     Mutant(
         Fanout, "_add", "unsubscribing ends a subscription",
@@ -234,7 +234,7 @@ PLANTED: Final = (
     ),
     Mutant(Heart, "_made", "what waits to be sent is no beat's to speak for", "settled_s = min(settled_s, since_s)", "pass"),
     Mutant(Pen, "_send", "what is published is named", "fresh[draft.key] = envelope", "pass"),
-    Mutant(Desk, "_answer", "an answer tells the uptime", "found.uptime_s", "0.0"),
+    Mutant(Desk, "_read", "an answer tells the uptime", "self._terms.clock() - pulse.started_s", "0.0"),
     Mutant(
         Recovery, "_reconcile", "what was refused is tried again though beats prove",
         " and member.refused is None",

@@ -10,7 +10,7 @@ import attrs
 
 from parasync import Envelope, Kind, MemoryStore, Version
 from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError
-from parasync.protocol import EncodedBody
+from parasync.protocol import TOMBSTONE_CHECKSUM, EncodedBody, Position
 from parasync.stores import Draft, Outcome, TopicState
 from parasync.stores._memory import _Topic
 
@@ -349,3 +349,32 @@ class ClaimsInTwoSteps(SlowStore):
             before, epoch=epoch, history_epoch=before.history_epoch or epoch
         )
         return await self.state(topic)
+
+
+class ForgetsWhereTheDeadStand(MemoryStore):
+    """Clause 13: tombstones stand nowhere."""
+
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        found = await super().positions(topic, after=after, limit=1_000_000)
+        return [(key, held) for key, held in found if held.checksum != TOMBSTONE_CHECKSUM][:limit]
+
+
+class TellsTheChecksumOfTombstones(MemoryStore):
+    """Clause 13: a tombstone stands there with the checksum that it was written with."""
+
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        found = await super().positions(topic, after=after, limit=limit)
+        return [(key, Position(held.version, self._topics[topic].objects[key][1].checksum)) for key, held in found]
+
+
+class RemembersAnOrder(MemoryStore):
+    """Clause 13: what came after the first look is at no place, nor does anybody move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, list[tuple[str, Position]]] = {}
+
+    async def positions(self, topic: str, *, after: str, limit: int) -> list[tuple[str, Position]]:
+        if topic not in self.seen and topic in self._topics:
+            self.seen[topic] = await super().positions(topic, after="", limit=1_000_000)
+        return [each for each in self.seen.get(topic, []) if each[0] > after][:limit]

@@ -45,7 +45,7 @@ async def test_a_good_store_keeps_every_clause(store: type[MemoryStore]) -> None
     report = await check_store(store)
     assert [clause.number for clause in report.checked] == list(STORE_CLAUSES)
     assert report.not_claimed == ()
-    assert str(report).startswith(f"{store.__name__}: 12 clauses hold\n    checked  1. `claim` makes")
+    assert str(report).startswith(f"{store.__name__}: 13 clauses hold\n    checked  1. `claim` makes")
 
 
 def test_a_store_may_be_opened_twice_and_closed() -> None:
@@ -127,8 +127,8 @@ async def test_what_is_no_store_is_no_failure_of_one(made: Any) -> None:
 
 
 async def test_what_is_no_clause_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"got clauses \[13\], expected some of 1 to 12"):
-        await check_store(MemoryStore, clauses=[13])
+    with pytest.raises(UsageError, match=r"got clauses \[14\], expected some of 1 to 13"):
+        await check_store(MemoryStore, clauses=[14])
 
 
 async def test_a_store_that_hangs_is_not_hung_on() -> None:

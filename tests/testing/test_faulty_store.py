@@ -50,6 +50,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "write": lambda store: store.write("note", EPOCH, draft()),
     "read": lambda store: store.read("note", [KEY]),
     "page": lambda store: store.page("note", prefix="note:", after="", limit=5),
+    "positions": lambda store: store.positions("note", after="", limit=5),
 }
 
 

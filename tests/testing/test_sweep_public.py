@@ -108,9 +108,10 @@ CALLS: dict[str, Callable[[House], Awaitable[Any]]] = {
 }
 """Calls that change no lifetime: afterwards the whole house must be as it was."""
 
+STORE = ("claim", "history_lost", "state", "write", "read", "page", "positions")
 NEVER_WAIT = {"synced.__aenter__", "InProcessTransport.probe", "Changes.__aenter__", "Changes.__aexit__"}
 NEVER_WAIT |= {"InProcessTransport.__aenter__"}
-NEVER_WAIT |= {f"MemoryStore.{name}" for name in ("claim", "history_lost", "state", "write", "read", "page")}
+NEVER_WAIT |= {f"MemoryStore.{name}" for name in STORE}
 
 
 async def call(name: str, cut: Cut) -> None:
@@ -278,6 +279,7 @@ async def store(name: str, cut: Cut) -> None:
         "write": lambda: kept.write("note", 1, draft),
         "read": lambda: kept.read("note", ["note:a"]),
         "page": lambda: kept.page("note", prefix="", after="", limit=1),
+        "positions": lambda: kept.positions("note", after="", limit=1),
     }
     await cut(calls[name]())
 
@@ -295,7 +297,7 @@ SCENES: dict[str, Callable[[Cut], Any]] = {
     "InProcessTransport.__aenter__": enter_transport,
     "InProcessTransport.aclose": partial(end_transport, leave=False),
     "InProcessTransport.__aexit__": partial(end_transport, leave=True),
-    **{f"MemoryStore.{name}": partial(store, name) for name in ("claim", "history_lost", "state", "write", "read", "page")},
+    **{f"MemoryStore.{name}": partial(store, name) for name in STORE},
 }
 
 

@@ -20,17 +20,21 @@ from parasync.protocol import (
     ABSENT_OBJECT,
     ASK_KEYS_MAX,
     BEAT_NAMES_MAX,
+    BUCKETS,
     EPOCH_BITS,
     EPOCH_MAX,
     NO_META,
     PAGE_KEYS_MAX,
     REASON_CHARS_MAX,
     SAME,
+    SCAN_KEYS_MAX,
     SEQUENCE_MAX,
     UNANSWERED,
     Answer,
     Ask,
     Beat,
+    Compare,
+    Digests,
     EncodedBody,
     Envelope,
     KeyPage,
@@ -43,9 +47,12 @@ from parasync.protocol import (
     Refusal,
     Request,
     Response,
+    Scan,
+    Scanned,
     Unanswered,
     Version,
     Written,
+    bucket_of,
 )
 from parasync.transports._seal import sealed, unsealed
 from parasync.transports._wire import (
@@ -93,7 +100,34 @@ puts = st.builds(
     st.none() | st.text(st.characters(codec="utf-8"), max_size=IDEMPOTENCY_CHARS_MAX),
     metas,
 )
-requests = asks | listings | puts
+compares = st.builds(Compare, epochs)
+
+
+def ordered(found: Any) -> list[Any]:
+    return sorted(found, key=lambda key: (bucket_of(key), key))
+
+
+def a_scan(epoch: int, floor: Version, held: dict[str, Position | None], begins: int, ends: int) -> Scan:
+    """One whose range begins with the first of some keys, and ends with the last, or a bit before and behind."""
+    found = ordered(held)
+    if not found:
+        return Scan(epoch, floor, "", tuple(range(begins, BUCKETS, ends + 1)))
+    first, *others = found
+    buckets = tuple(sorted({bucket_of(key) for key in found}))
+    after, upto = first if begins % 2 else "", found[-1] if ends % 2 else ""
+    named = others if after else found
+    return Scan(epoch, floor, "", buckets, after, upto, tuple(named), tuple(held[key] for key in named))
+
+
+scans = st.builds(
+    a_scan,
+    epochs,
+    versions,
+    st.dictionaries(keys, st.none() | positions, max_size=5),
+    st.integers(0, BUCKETS - 1),
+    st.integers(0, BUCKETS - 1),
+)
+requests = asks | listings | puts | compares | scans
 
 
 def an_envelope(body: EncodedBody | None, sequence: int, epoch: int, meta: dict[str, str]) -> Envelope[Any]:
@@ -122,6 +156,17 @@ pages = st.lists(st.tuples(keys, versions), max_size=5).flatmap(
         st.booleans(),
     )
 )
+heads = st.tuples(epochs, st.integers(0, 2**63 - 1), st.floats(0, 1e12), versions, epochs, st.floats(0, 1e12))
+digests = st.lists(st.integers(0, 2**128 - 1), min_size=BUCKETS, max_size=BUCKETS).map(tuple)
+compared = st.builds(lambda head, count, found: Digests(*head, count, found), heads, st.integers(0, 2**63 - 1), digests)
+told = outcomes.filter(lambda outcome: outcome is not SAME)
+scanned = st.builds(
+    lambda head, count, covered, found: Scanned(*head, count, covered, tuple(ordered(found)), tuple(found.values())),
+    heads,
+    st.integers(0, 2**63 - 1),
+    st.none() | keys,
+    st.dictionaries(keys, told, max_size=5),
+)
 refusals = st.builds(Refusal, st.sampled_from(["ConflictError", "RefusedError"]), texts, st.none() | versions)
 probes = st.builds(Probe, names, epochs, st.booleans(), st.text(st.characters(codec="utf-8"), max_size=NAME_CHARS_MAX))
 replies = st.builds(ProbeReply, epochs, st.booleans())
@@ -145,8 +190,11 @@ def asked(count: int) -> Ask:
     return Ask(0, tuple(f"t:{number}" for number in range(count)), (None,) * count)
 
 
+EVERYTHING = Scan(0, ABSENT, "", tuple(range(BUCKETS)))
+
+
 def without_checksums(answer: Response) -> Response:
-    if isinstance(answer, Answer):
+    if isinstance(answer, Answer | Scanned):
         for outcome in answer.outcomes:
             if isinstance(outcome, Envelope):
                 assert outcome.checksum is not None
@@ -163,6 +211,16 @@ def test_requests_come_back(request: Request) -> None:
 def test_answers_come_back(answer: Answer) -> None:
     request = asked(len(answer.outcomes))
     assert without_checksums(decode_response(request, encode_response(answer, CODEC), CODEC)) == answer
+
+
+@given(scanned)
+def test_answers_to_scans_come_back(answer: Scanned) -> None:
+    assert without_checksums(decode_response(EVERYTHING, encode_response(answer, CODEC), CODEC)) == answer
+
+
+@given(compared)
+def test_digests_come_back(answer: Digests) -> None:
+    assert decode_response(Compare(0), encode_response(answer, CODEC), CODEC) == answer
 
 
 @given(pages | refusals)
@@ -242,11 +300,44 @@ def test_an_envelope_that_cannot_be_read_keeps_no_other_from_its_answer() -> Non
     assert (whole.value, same) == (b"b", SAME)
 
 
+def test_what_is_told_of_a_range_stays_with_its_key() -> None:
+    held = [an_envelope(EncodedBody(body), 1, 1, {}) for body in (b"a", b"b", b"c")]
+    data = encode_response(Scanned(1, 0, 0.0, ABSENT, 0, 0.0, 3, None, ("t:1", "t:2", "t:3"), tuple(held)), CODEC)
+    fields = msgpack.unpackb(data)
+    one, two, three = fields[-1]
+    fields[-1] = [two, one, three]
+    *swapped, whole = decode_response(EVERYTHING, msgpack.packb(fields), CODEC).outcomes  # type: ignore[union-attr]
+    assert all(isinstance(outcome, Unanswered) and "checksum" in outcome.reason for outcome in swapped)
+    assert whole.value == b"c"
+
+
+def test_an_answer_that_tells_of_what_was_not_asked_for() -> None:
+    whole = Scanned(1, 0, 0.0, ABSENT, 0, 0.0, 1, None, ("t:1",), (ABSENT_OBJECT,))
+    for answer in (whole, attrs.evolve(whole, keys=("t:2",), covered="t:1")):
+        data = encode_response(answer, CODEC)
+        assert decode_response(EVERYTHING, data, CODEC) == answer
+        behind = attrs.evolve(EVERYTHING, after="t:1", buckets=(bucket_of("t:1"),))
+        for scan in (attrs.evolve(EVERYTHING, prefix="t:2"), behind):
+            with pytest.raises(DecodeError, match="not asked for"):
+                decode_response(scan, data, CODEC)
+
+
+def test_the_largest_answer_to_a_scan_has_no_more_than_its_parts() -> None:
+    """What the parts take is known beforehand; the rest is small."""
+    most = 2**63 - 1
+    told = tuple(f"{number}:".ljust(400, "x") for number in range(SCAN_KEYS_MAX))
+    floor, outcomes = Version(EPOCH_MAX, most), (ABSENT_OBJECT,) * len(told)
+    answer = Scanned(EPOCH_MAX, most, 1e9, floor, EPOCH_MAX, 1e9, most, told[-1], told, outcomes)
+    assert len(encode_response(answer, CODEC)) < 520 + 100 + len(told) * (400 + 4)
+
+
 def test_an_answer_to_another_kind_of_request() -> None:
     answered: list[tuple[Request, Response]] = [
         (asked(0), Answer(1, 0, 0.0, ABSENT, 0, ())),
         (ListKeys(), KeyPage(1, (), (), more=False)),
         (Put("t", None, "1.0"), Written(Version(1, 1))),
+        (Compare(0), Digests(1, 0, 0.0, ABSENT, 0, 0.0, 0, (0,) * BUCKETS)),
+        (EVERYTHING, Scanned(1, 0, 0.0, ABSENT, 0, 0.0, 0, None, (), ())),
     ]
     for request, _ in answered:
         for other, response in answered:
@@ -264,6 +355,10 @@ def test_long_reasons_are_cut() -> None:
 
 MANY = tuple(f"t:{number}" for number in range(PAGE_KEYS_MAX + 1))
 A_BEAT = Beat(1, 2, 3.0, 5.0, Version(1, 1), 1, 9, 2**100, {"t": Position(Version(1, 2), 3), "t:1": Position(Version(1, 1), 0)})
+A_SCAN = Scan(1, Version(1, 1), "t", (bucket_of("t:1"),), "", "t:1", ("t:1",), (Position(Version(1, 2), 3),))
+DIGESTS = Digests(1, 2, 3.0, Version(1, 1), 1, 0.5, 9, tuple(range(BUCKETS)))
+TOLD = (an_envelope(EncodedBody(b"x"), 1, 1, {}), ABSENT_OBJECT, UNANSWERED)
+A_RANGE = Scanned(1, 2, 3.0, Version(1, 1), 1, 0.5, 9, "t:1", ("t", "t:1", "t:2"), TOLD)
 OUT_OF_RANGE: list[Callable[[], object]] = [
     lambda: encode_request(Ask(-1, (), ()), CODEC),
     lambda: encode_request(Ask(EPOCH_MAX + 1, (), ()), CODEC),
@@ -284,6 +379,40 @@ OUT_OF_RANGE: list[Callable[[], object]] = [
     lambda: encode_request(Put("t", None, "1.0", idempotency_key="x" * (IDEMPOTENCY_CHARS_MAX + 1)), CODEC),
     lambda: encode_request(Put("t", None, "1.0", meta={"a": 1}), CODEC),  # type: ignore[dict-item]
     lambda: encode_request(Put("t", EncodedBody(b"x" * 1_000_001), "1.0"), CODEC),
+    *(
+        lambda changes=changes: encode_request(attrs.evolve(A_SCAN, **changes), CODEC)
+        for changes in (
+            {"epoch": EPOCH_MAX + 1},
+            {"floor": Version(0, -1)},
+            {"prefix": 5},
+            {"prefix": "\ud800", "keys": (), "positions": ()},
+            {"buckets": ()},
+            {"buckets": (BUCKETS,)},
+            {"buckets": (bucket_of("t:1"),) * 2},
+            {"after": "t:2"},
+            {"upto": "t:2"},
+            {"keys": ("t:2",)},
+            {"keys": ("t:1", "t:1"), "positions": (None, None)},
+            {"positions": ()},
+            {"positions": (Position(Version(1, 2), -1),)},
+        )
+    ),
+    lambda: encode_request(Compare(-1), CODEC),
+    *(
+        lambda changes=changes: encode_response(attrs.evolve(DIGESTS, **changes), CODEC)
+        for changes in ({"lag_s": -1.0}, {"count": -1}, {"buckets": (0,) * (BUCKETS - 1)}, {"buckets": (2**128,) * BUCKETS})
+    ),
+    *(
+        lambda changes=changes: encode_response(attrs.evolve(A_RANGE, **changes), CODEC)
+        for changes in (
+            {"uptime_s": math.nan},
+            {"covered": ""},
+            {"keys": ("t", "t", "t:1")},
+            {"keys": ("t", "t:1")},
+            {"outcomes": (SAME, SAME, SAME)},
+            {"keys": MANY * 2, "outcomes": (ABSENT_OBJECT,) * len(MANY * 2)},
+        )
+    ),
     lambda: encode_response(Answer(-1, 0, 0.0, ABSENT, 0, ()), CODEC),
     lambda: encode_response(Answer(0, -1, 0.0, ABSENT, 0, ()), CODEC),
     lambda: encode_response(Answer(0, 0, -1.0, ABSENT, 0, ()), CODEC),
@@ -344,6 +473,10 @@ READERS: list[tuple[Callable[[bytes], object], bytes]] = [
     (lambda data: decode_response(ListKeys(), data, CODEC), encode_response(A_PAGE, CODEC)),
     (lambda data: decode_response(Put("t", None, "1.0"), data, CODEC), encode_response(Written(Version(1, 1)), CODEC)),
     (lambda data: decode_response(asked(0), data, CODEC), encode_response(A_REFUSAL, CODEC)),
+    (lambda data: decode_request("compare", data, CODEC), encode_request(Compare(1), CODEC)),
+    (lambda data: decode_request("scan", data, CODEC), encode_request(A_SCAN, CODEC)),
+    (lambda data: decode_response(Compare(1), data, CODEC), encode_response(DIGESTS, CODEC)),
+    (lambda data: decode_response(EVERYTHING, data, CODEC), encode_response(A_RANGE, CODEC)),
     (lambda data: decode_probe(data, CODEC), encode_probe(Probe("t", 1, True, "me"), CODEC)),
     (lambda data: decode_probe_reply(data, CODEC), encode_probe_reply(ProbeReply(1, True), CODEC)),
     (

@@ -28,7 +28,7 @@ from parasync.protocol import (
     Written,
 )
 from parasync.testing.conformance._bench import Bench
-from parasync.testing.conformance._ends import EPOCH, KEY, TOPIC, envelope
+from parasync.testing.conformance._ends import EPOCH, KEY, RECONCILING, TOPIC, envelope
 from parasync.testing.conformance._run import Checks, closed
 from parasync.transports import AskTransport
 
@@ -48,6 +48,7 @@ async def requests_and_responses_arrive_as_they_were_sent(bench: Bench) -> None:
         (Ask(4, (KEY,), (None,)), _ANSWER),
         (Ask(EPOCH, (KEY,), (Position(Version(EPOCH, 9), 2**32 - 1),)), _ANSWER),
         (ListKeys("a", "topic:ü", 5), KeyPage(4, (KEY,), (Version(4, 1),), False)),
+        *RECONCILING,
         (Put(KEY, None, "1.0"), Written(Version(4, 9))),
         (Put(KEY, body, "2.17", Version(4, 8), "once", {"by": "ü"}), Refusal("ConflictError", "no", Version(4, 8))),
     ]

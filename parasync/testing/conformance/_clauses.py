@@ -76,6 +76,6 @@ STORE_CLAUSES: Final = _numbered(
     "Topics do not touch.",
     "Each method is one transaction, whoever else uses the store at the same time.",
     "When a write is cancelled, it has happened or never will.",
-    "`positions` lists where all objects stand, tombstones included, each once, above `after`, in the order of code points, up "
-    "to `limit`.",
+    "`positions` tells where all objects stand, tombstones too: each once, above `after`, in the order of `page`, up to "
+    "`limit`.",
 )

@@ -7,7 +7,22 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from parasync.protocol import EPOCH_BITS, Envelope
+from parasync.protocol import (
+    ABSENT,
+    ABSENT_OBJECT,
+    BUCKETS,
+    EPOCH_BITS,
+    Compare,
+    Digests,
+    Envelope,
+    Position,
+    Request,
+    Response,
+    Scan,
+    Scanned,
+    Version,
+    bucket_of,
+)
 from parasync.transports import SyncTransport
 
 TOPIC: Final = "topic"
@@ -18,6 +33,14 @@ EPOCH: Final = 1_700_000_000 << EPOCH_BITS
 """Of the size of a real one, and not ahead of any clock."""
 MARKERS: Final = 1 << 40
 """Envelopes with this sequence or a higher one are there to find out what has arrived; no check looks at them."""
+RECONCILING: Final[tuple[tuple[Request, Response], ...]] = (
+    (Compare(EPOCH), Digests(4, 0, 1.5, ABSENT, 4, 0.5, 7, tuple(range(2**128 - BUCKETS, 2**128)))),
+    (
+        Scan(EPOCH, Version(1, 1), "t", (bucket_of(KEY),), "", KEY, (KEY,), (Position(Version(EPOCH, 9), 7),)),
+        Scanned(EPOCH, 2, 1.5, Version(1, 1), 4, 0.5, 7, KEY, (KEY,), (ABSENT_OBJECT,)),
+    ),
+)
+"""What a mirror asks, and what it may be told."""
 
 Loss: TypeAlias = Callable[[str], Awaitable[None]]
 """Gets a key, and makes the reader lose something that is said of it, or hear what it cannot decode."""

@@ -1,4 +1,4 @@
-"""Checks of what is read from a store, and of what happens when several use it at once (clauses 8 to 12)."""
+"""Checks of what is read from a store, and of what happens when several use it at once (clauses 8 to 13)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from parasync.errors import ConflictError, FencedError
-from parasync.protocol import ABSENT, ASK_KEYS_MAX, Kind, Version
+from parasync.protocol import ABSENT, ASK_KEYS_MAX, TOMBSTONE_CHECKSUM, Kind, Position, Version
 from parasync.stores import Outcome, TopicState
 from parasync.testing.conformance._run import Checks, broken
 from parasync.testing.conformance._shelf import EPOCH, KEY, TOPIC, Shelf, deletion, draft, outcome_of
@@ -91,6 +91,29 @@ async def pages_begin_after_a_key_and_keep_to_a_prefix(shelf: Shelf) -> None:
             shelf.expect(found, [key for key in keys if key.startswith(prefix) and key > after])
 
 
+@check(13)
+async def where_objects_stand_is_told_of_each_once_and_in_order(shelf: Shelf) -> None:
+    shelf.expect(await shelf.first.positions(TOPIC, after="", limit=9), [])
+    await shelf.claim()
+    shelf.expect(await shelf.first.positions(TOPIC, after="", limit=9), [])
+    expected = {f"t:{ident}": Position(Version(EPOCH, 1), 2**32 - 1 - place) for place, ident in enumerate(_IDENTS)}
+    for key, position in expected.items():
+        await shelf.write(draft(key=key, checksum=position.checksum))
+    for handle, key in ((shelf.first, "t:a"), (shelf.second, "t:\x00"), (shelf.first, "t")):
+        await handle.write(TOPIC, EPOCH, draft(key=key, checksum=5))
+        expected[key] = Position(Version(EPOCH, 2 if key in expected else 1), 5)
+    await shelf.write(deletion(key="t:a%", checksum=77))
+    expected["t:a%"] = Position(Version(EPOCH, 2), TOMBSTONE_CHECKSUM)
+    for limit in (1, 3, len(expected), 1000):
+        found: list[tuple[str, Position]] = []
+        while len(page := await shelf.second.positions(TOPIC, after=found[-1][0] if found else "", limit=limit)) > 0:
+            shelf.expect(len(page) <= limit, True)
+            found += page
+            if len(page) < limit or len(found) > len(expected):
+                break
+        shelf.expect(found, [(key, expected[key]) for key in sorted(expected)])
+
+
 @check(10)
 async def topics_do_not_touch(shelf: Shelf) -> None:
     await shelf.claim()
@@ -105,6 +128,8 @@ async def topics_do_not_touch(shelf: Shelf) -> None:
     shelf.expect((await shelf.first.read("t", ["u:a"]))[1], {})
     pages = [await shelf.first.page(topic, prefix="", after="", limit=9) for topic in ("t", "t2", "u", "v")]
     shelf.expect([[key for key, _ in page] for page in pages], [["t:a"], [], ["u:a"], []])
+    standing = [await shelf.first.positions(topic, after="", limit=9) for topic in ("t", "t2", "u", "v")]
+    shelf.expect([[key for key, _ in page] for page in standing], [["t:a"], [], ["u:a"], []])
 
 
 @check(11)

@@ -27,7 +27,7 @@ def draft(body: bytes = b"x", *, key: str = KEY, **more: Any) -> Draft:
 
 def deletion(*, key: str = KEY, **more: Any) -> Draft:
     """A write of a tombstone."""
-    return Draft(key, EncodedBody(), Kind.TOMBSTONE, "2.17", 0, now_s=_NOW_S, **more)
+    return Draft(key, EncodedBody(), Kind.TOMBSTONE, "2.17", more.pop("checksum", 0), now_s=_NOW_S, **more)
 
 
 class Shelf:
