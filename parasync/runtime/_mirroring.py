@@ -162,6 +162,8 @@ class Mirroring:
             self._again.reset()
             self._ended_s = self._pace.clock()
             self._due_s = None
+            if self._seat.face.age_s(self._ended_s) > self._seat.core.rules.stale_after_s:
+                self._seat.doubt("it took too long to prove much")
         else:
             pause_s = self._again.next_delay_s() if asking.passes != passes else 0.0
             self._due_s = self._not_before_s = self._pace.clock() + pause_s

@@ -736,6 +736,32 @@ async def test_who_does_not_answer_is_asked_ever_less_often_and_for_ever() -> No
 
 
 @in_virtual_time
+async def test_a_load_goes_on_where_it_stood_and_is_proven_anew_if_it_took_long() -> None:
+    async with AsyncExitStack() as stack:
+        bus = LossyTransport()
+        await served(stack, bus, *[f"u{number}" for number in range(3000)])
+        seen: list[Loaded] = []
+
+        def progress(loaded: Loaded) -> None:
+            bus.cut = len(seen) < 20
+            seen.append(loaded)
+
+        users = await stack.enter_async_context(a_mirror(bus, progress=progress))
+        await users.ready()
+        assert [loaded.objects for loaded in seen] == [2048] * 21 + [3000]
+        assert users.stats.applied == 3000
+        await users.when_idle()
+        assert users.status is Status.OK
+        bus.cut = True
+        users._seat.interrupted("to ask")
+        await passing(100)
+        assert users.status is Status.STALE
+        bus.cut = False
+        await passing(6)
+        assert (users.status, users.stats.refetches) == (Status.OK, 3), "an answer to an old ask proves little"
+
+
+@in_virtual_time
 async def test_an_authority_that_falls_silent_leaves_a_mirror_stale() -> None:
     async with AsyncExitStack() as stack:
         bus = InProcessTransport()
