@@ -29,8 +29,11 @@ default_role = "literal"  # docstrings write names in single backticks
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!parasync).*"),
-    ("py:.*", r"parasync\.[\w.]*\b[TV](_co)?"),
+    ("py:.*", r"parasync\.[\w.]*\b[KRTV](_co)?"),
     ("py:class", r"parasync\.runtime\.(_stream\.Changes|_readable\.Readable)"),
+    ("py:class", r"parasync\.runtime\.(_mirror_waits\.Waits|_mirrored\.Mirrored|_mirror_views\.Live)"),
+    ("py:class", r"parasync\.runtime\.(_mirror_seat\.MirrorSeat|_mirror_stream\.MirrorChanges)"),
+    ("py:class", r"parasync\.protocol\._held\.(Held|Refused)"),
     ("py:class", r"parasync\.transports\._nats_conversation\.Conversation"),
     ("py:class", r"parasync\.(runtime\._session\.(Blocking)?Reads|http\._middleware\.Middleware|threads\._home\.Home)"),
 ]

@@ -4,7 +4,7 @@
 
 An `authority` writes the objects of a `Topic`; each write becomes an `Envelope`, which a `Codec` turns into bytes where a bus
 needs them; a `SyncTransport` carries it; the rules of a replica decide whether it is applied; and `synced` shows the newest
-good value and says how sure it is of it.
+good value and says how sure it is of it. A `mirror` does that for a whole topic.
 """
 
 from parasync.codec import Codec, MsgpackCodec
@@ -12,6 +12,10 @@ from parasync.errors import ParasyncError
 from parasync.protocol import ABSENT, Envelope, Kind, SchemaVersion, Seen, Status, Version
 from parasync.runtime._authority import authority
 from parasync.runtime._cell import Cell
+from parasync.runtime._index import Index, UniqueIndex, Where
+from parasync.runtime._mirror import mirror
+from parasync.runtime._mirror_file import MirrorSnapshot
+from parasync.runtime._mirror_views import Loaded, MirrorChange
 from parasync.runtime._office import Terms
 from parasync.runtime._recorder import Recorder
 from parasync.runtime._recovery import Pace
@@ -35,8 +39,12 @@ __all__ = [
     "Codec",
     "Envelope",
     "InProcessTransport",
+    "Index",
     "Kind",
+    "Loaded",
     "MemoryStore",
+    "MirrorChange",
+    "MirrorSnapshot",
     "MsgpackCodec",
     "Pace",
     "ParasyncError",
@@ -52,8 +60,11 @@ __all__ = [
     "SyncTransport",
     "Terms",
     "Topic",
+    "UniqueIndex",
     "Version",
+    "Where",
     "authority",
     "connect",
+    "mirror",
     "synced",
 ]

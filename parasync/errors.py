@@ -99,6 +99,14 @@ class RecordingError(UsageError, ValueError):
         self.position = position
 
 
+class SnapshotError(UsageError, ValueError):
+    """A file is no saved mirror, is damaged, or cannot be read or written; `position` is the byte at which that was found."""
+
+    def __init__(self, message: str, position: int = 0) -> None:
+        super().__init__(message)
+        self.position = position
+
+
 class SimulationError(UsageError):
     """A program cannot run in virtual time, as `parasync.testing.run` runs it; `tasks` says where each waits or stands."""
 

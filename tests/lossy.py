@@ -58,7 +58,14 @@ class LossyTransport:
 
     def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
         """See `SyncTransport`."""
-        return self.inner.subscribe_topic(topic, handler, interrupted)
+        if interrupted is not None:
+            self._interrupted.append(interrupted)
+
+        def hear(key: str, envelope: Envelope[Any]) -> None:
+            if not self.cut:
+                handler(key, envelope)
+
+        return self.inner.subscribe_topic(topic, hear, interrupted)
 
     def interrupt(self, reason: str) -> None:
         """Tell all subscribers that something may have been lost."""

@@ -28,7 +28,7 @@ PUBLIC = {
     *("Topic", "Ref", "synced", "authority", "connect"),
     *("Change", "Snapshot", "Status", "ReplicaMeta", "Version", "SchemaVersion", "Seen", "Envelope", "Kind"),
     *("Codec", "MsgpackCodec", "SyncTransport", "InProcessTransport", "MemoryStore"),
-    *("ParasyncError", "Recorder"),
+    *("ParasyncError", "Recorder", "mirror", "Index", "Loaded", "MirrorChange", "MirrorSnapshot", "UniqueIndex", "Where"),
     # What stands in the signatures of those above, and the constants that callers compare with.
     *("ABSENT", "CHANGES_MAX", "Capabilities", "Cell", "Pace", "Stats", "Store", "Terms"),
 }

@@ -6,6 +6,7 @@ from parasync.protocol._catalogue import Catalogue, check_scan, is_in_range
 from parasync.protocol._currency import Awaited, Base
 from parasync.protocol._digest import DIGEST_BYTES, Digest, bucket_of
 from parasync.protocol._envelope import NO_META, STATE, TOMBSTONE, EncodedBody, Envelope, Kind
+from parasync.protocol._face import Face
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._keys import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, unescape
 from parasync.protocol._messages import (
@@ -27,6 +28,7 @@ from parasync.protocol._messages import (
     Response,
     Written,
 )
+from parasync.protocol._mirror import Mirror
 from parasync.protocol._positions import (
     ABSENT_OBJECT,
     SAME,
@@ -59,6 +61,7 @@ from parasync.protocol._presence import (
 from parasync.protocol._pulse import Pulse
 from parasync.protocol._reading import OTHER_CONTENT, UNREAD, Unreadable, prepare_reading
 from parasync.protocol._replica import Replica
+from parasync.protocol._round import Page, Round
 from parasync.protocol._scans import BUCKETS, SCAN_KEYS_MAX, Compare, Digests, Scan, Scanned
 from parasync.protocol._seen import SEEN_CHARS_MAX, SEEN_KEYS_MAX, Seen
 from parasync.protocol._status import Status, age_of, reason_of, status_of
@@ -111,6 +114,7 @@ __all__ = [
     "Digests",
     "EncodedBody",
     "Envelope",
+    "Face",
     "GapPolicy",
     "Held",
     "Identity",
@@ -118,8 +122,10 @@ __all__ = [
     "KeyPage",
     "Kind",
     "ListKeys",
+    "Mirror",
     "Noted",
     "Outcome",
+    "Page",
     "Plan",
     "Position",
     "Probe",
@@ -137,6 +143,7 @@ __all__ = [
     "Reported",
     "Request",
     "Response",
+    "Round",
     "Same",
     "Scan",
     "Scanned",

@@ -60,6 +60,7 @@ class Finding(enum.Enum):
     HOLE = "too many beats were missed"
     OVERFLOW = "more was sent than a beat can name"
     NEWER = "a beat names a newer version"
+    DIFFERS = "the digest of a beat differs"
     OTHER_CONTENT = "one version has two contents"
     UNCONFIRMED = "a beat does not name what came live"
 

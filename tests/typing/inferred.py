@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypedDict, assert_type
 
@@ -12,8 +12,12 @@ from parasync import (
     Change,
     Codec,
     Envelope,
+    Index,
     InProcessTransport,
+    Loaded,
     MemoryStore,
+    MirrorChange,
+    MirrorSnapshot,
     MsgpackCodec,
     Ref,
     ReplicaMeta,
@@ -22,9 +26,12 @@ from parasync import (
     Status,
     SyncTransport,
     Topic,
+    UniqueIndex,
     Version,
+    Where,
     authority,
     connect,
+    mirror,
     synced,
     threads,
 )
@@ -156,3 +163,32 @@ def threads_know_their_type() -> None:
 
 async def sessions_know_their_type(ada: synced[User]) -> None:
     assert_type(await reads(ada), User)
+
+
+async def mirrors_know_their_type() -> None:
+    async with connect("nats://127.0.0.1:4222") as bus, mirror(USERS, bus, pattern="user:eu:*") as users:
+        assert_type(users, mirror[User])
+        mapping: Mapping[str, User] = users
+        assert_type(await users.ready(), None)
+        assert_type(users["123"], User)
+        assert_type(users.get("123"), User | None)
+        assert_type(list(users), list[str])
+        assert_type(list(users.values()), list[User])
+        assert_type(list(users.items()), list[tuple[str, User]])
+        assert_type(users.loaded, Loaded)
+        assert_type(users.status, Status)
+        assert_type(users.version_of("123"), Version | None)
+        assert_type(await users.at_least(Version(1, 2), "123"), User)
+        by_name = users.index(lambda user: user.name)
+        assert_type(by_name, Index[str, User])
+        assert_type(by_name["Ada"], Mapping[str, User])
+        assert_type(users.unique(lambda user: user.id), UniqueIndex[int, User])
+        assert_type(users.unique(lambda user: user.id)[1], User)
+        assert_type(users.where(lambda user: user.id > 1), Where[User])
+        assert_type(users.snapshot(), MirrorSnapshot[User])
+        assert_type(MirrorSnapshot.load("users.mirror", USERS), MirrorSnapshot[User])
+        async for change in users.changes():
+            assert_type(change, MirrorChange[User])
+            assert_type(change.new, User | None)
+            assert_type(change.id, str)
+        del mapping

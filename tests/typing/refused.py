@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from parasync import Change, InProcessTransport, MemoryStore, Topic, authority, synced
+from parasync import Change, InProcessTransport, MemoryStore, MirrorSnapshot, Topic, authority, mirror, synced
 from parasync.testing import check_store, check_transport
 
 
@@ -44,6 +44,15 @@ def a_topic_instead_of_a_ref() -> None:
     synced(USERS, InProcessTransport())  # expect
     synced(USERS["123"], "nats://127.0.0.1:4222")  # expect
     synced(USERS["123"], InProcessTransport(), gap="ignore")  # expect
+
+
+def a_wrong_use_of_a_mirror(users: mirror[User], saved: MirrorSnapshot[int]) -> None:
+    users["123"] = User(1, "Eve")  # expect
+    print(users[123])  # expect
+    print(users["123"].nmae)  # expect
+    users.index(lambda user: user.nmae)  # expect
+    mirror(USERS["123"], InProcessTransport())  # expect
+    mirror(USERS, InProcessTransport(), warm=saved)  # expect
 
 
 def a_wrong_default(ada: synced[User]) -> None:

@@ -1,0 +1,236 @@
+"""One reconciliation of a mirror: what is still to be asked for, and what its answers have in common.
+
+The objects of a topic stand in the order of their buckets, and in the order of their keys within one. A round passes through
+the buckets that are open, range by range; what could not be answered is open again in the next pass. One life has to answer
+all of it; then it proves as of its first ask, whatever failed and was asked again in between.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from parasync.errors import DecodeError
+from parasync.protocol._digest import bucket_of
+from parasync.protocol._keys import KEY_BYTES_MAX
+from parasync.protocol._messages import BEAT_INTERVALS_MAX, Beat
+from parasync.protocol._positions import Outcome, Position
+from parasync.protocol._scans import BUCKETS, SCAN_KEYS_MAX, Scan, Scanned
+from parasync.protocol._version import ABSENT, Version
+
+NAME_OVERHEAD_BYTES: Final = 32
+"""What an object may add to a scan beyond its key."""
+
+
+class Page:
+    """One answer of a round: what it tells, and what it was asked with in the part that it covers."""
+
+    __slots__ = ("asked", "covered", "epoch", "floor", "found", "scan", "unproven")
+
+    def __init__(self, scan: Scan, scanned: Scanned, end: tuple[int, str]) -> None:
+        self.scan = scan
+        self.epoch = scanned.epoch
+        self.floor = scanned.floor
+        self.covered = end
+        """Where the part ends that it speaks of."""
+        self.asked: dict[str, Position | None] = {
+            key: position for key, position in zip(scan.keys, scan.positions, strict=True) if place_of(key) <= end
+        }
+        self.found: dict[str, Outcome] = dict(zip(scanned.keys, scanned.outcomes, strict=True))
+        self.unproven: set[int] = set()
+        """The buckets in which something is still to be asked for."""
+
+
+class Round:
+    """What is asked, who answers, and which part is still open.
+
+    Args:
+        needs: how many needs it was begun to close.
+        asked_s: when its first ask goes out, on the driver's clock.
+        compares: it begins with the digests of the buckets; else it goes through all of them.
+    """
+
+    __slots__ = (
+        "_after", "_again", "_at", "_planned", "_todo", "asked_s", "beat", "came", "compares", "epoch", "floor",
+        "history_epoch", "lag_s", "last", "named", "needs", "number", "numbers", "overflow", "passes", "uptime_s",
+    )  # fmt: skip
+
+    def __init__(self, needs: int, asked_s: float, *, compares: bool) -> None:
+        self.needs: Final = needs
+        self.asked_s: Final = asked_s
+        self.compares = compares
+        self.epoch = -1
+        """Of the life that answers, -1 before its first answer."""
+        self.number = 0
+        self.uptime_s = self.lag_s = 0.0
+        self.floor = ABSENT
+        self.history_epoch = 0
+        self.passes = 0
+        """How many passes have left something open."""
+        self.came: list[str] = []
+        """The objects that have become known since the last ask."""
+        self.last: Beat | None = None
+        self.numbers: list[int] = []
+        self.named: dict[str, Position] = {}
+        self.overflow = 0
+        self._todo: list[int] = [] if compares else list(range(BUCKETS))
+        self._at = 0
+        self._after = ""
+        self._again: set[int] = set()
+        self._planned: dict[int, list[str]] | None = None if compares else {}
+
+    @property
+    def over(self) -> bool:
+        """Whether all was asked for and answered."""
+        return not self.compares and self._at == len(self._todo)
+
+    @property
+    def unplanned(self) -> bool:
+        """Whether a pass begins, and what is known has to be spread over its buckets."""
+        return self._planned is None and not self.compares
+
+    def told_by(self, *, epoch: int, beat: int, uptime_s: float, floor: Version, history_epoch: int, lag_s: float) -> None:
+        """Note who answers; later answers tell nothing that the first did not."""
+        if self.epoch == -1:
+            self.epoch, self.number, self.uptime_s, self.floor = epoch, beat, uptime_s, floor
+        self.history_epoch = history_epoch
+        self.lag_s = max(self.lag_s, lag_s)
+
+    def heard(self, beat: Beat) -> None:
+        """A beat came before the round was over: only then can be told what it means."""
+        if self.last is None or beat.number > self.last.number or beat.epoch != self.last.epoch:
+            if self.last is not None and beat.epoch != self.last.epoch:
+                self.numbers, self.named, self.overflow = [], {}, 0
+            self.last = beat
+            self.numbers.append(beat.number)
+            self.named.update(beat.named)
+            self.overflow = beat.number if beat.overflow else self.overflow
+
+    def follows(self, since: int) -> bool:
+        """Whether the beats that were heard name all that was sent since that one."""
+        number = since
+        for later in self.numbers:
+            if later > number:
+                if later - number > BEAT_INTERVALS_MAX:
+                    return False
+                number = later
+        return self.overflow <= since
+
+    def opened(self, buckets: Iterable[int]) -> None:
+        """These buckets are to be asked for."""
+        self.compares = False
+        self._todo = sorted(buckets)
+        self._at, self._after = 0, ""
+        self._planned = None if self._todo else {}
+
+    def spread(self, known: Iterable[str]) -> dict[int, list[str]]:
+        """What is known when a pass begins, by the buckets that are open."""
+        spread: dict[int, list[str]] = {bucket: [] for bucket in self._todo}
+        for key in known:
+            keys = spread.get(bucket_of(key))
+            if keys is not None:
+                keys.append(key)
+        return spread
+
+    def plan(self, spread: dict[int, list[str]]) -> None:
+        """Begin a pass with that, and with what has become known meanwhile."""
+        for key in self.came:
+            spread.setdefault(bucket_of(key), []).append(key)
+        self._planned = spread
+
+    def became_known(self, key: str) -> None:
+        """An object has become known: it is named if its turn is still to come."""
+        self.came.append(key)
+        if self._planned is not None and not self.over:
+            place = place_of(key)
+            if place > (self._todo[self._at], self._after):
+                self._planned.setdefault(place[0], []).append(key)
+
+    def scan(
+        self, where: Callable[[str], tuple[Position | None] | None], *, epoch: int, floor: Version, prefix: str, bytes_max: int
+    ) -> Scan:
+        """The next ask.
+
+        Args:
+            where: tells where the mirror stands with an object, None if it knows nothing of it.
+            epoch: the highest epoch that was heard.
+            floor: where the mirror stands with all that it does not know of.
+            prefix: how the keys begin.
+            bytes_max: the largest ask.
+        """
+        named: dict[str, Position | None] = {}
+        room_bytes = bytes_max
+        self.came = []
+        todo, first, upto = self._todo, self._at, ""
+        for index in range(first, len(todo)):
+            keys = sorted(set((self._planned or {}).get(todo[index], ())))
+            before = len(named)
+            for key in keys[bisect_right(keys, self._after) if index == first else 0 :]:
+                known = where(key)
+                if known is None:
+                    continue
+                room_bytes -= len(key.encode()) + NAME_OVERHEAD_BYTES
+                if named and (len(named) == SCAN_KEYS_MAX or room_bytes < 0):
+                    whole = len(named) == before  # nothing of this bucket was named, so the range ends with the last one
+                    upto = "" if whole else next(reversed(named))
+                    buckets = tuple(todo[first : index + (not whole)])
+                    return self._scan(buckets, upto, named, epoch, floor, prefix)
+                named[key] = known[0]
+        return self._scan(tuple(todo[first:]), "", named, epoch, floor, prefix)
+
+    def _scan(
+        self,
+        buckets: tuple[int, ...],
+        upto: str,
+        named: dict[str, Position | None],
+        epoch: int,
+        floor: Version,
+        prefix: str,
+    ) -> Scan:
+        return Scan(epoch, floor, prefix, buckets, self._after, upto, tuple(named), tuple(named.values()))
+
+    def page(self, scan: Scan, scanned: Scanned, is_ours: Callable[[str], bool]) -> Page:
+        """An answer to the last ask.
+
+        Raises:
+            DecodeError: it speaks of something else.
+        """
+        start = scan.buckets[0], scan.after
+        end = scan.buckets[-1], scan.upto or _END
+        if scanned.covered is not None:
+            covered = place_of(scanned.covered)
+            if not (start < covered <= end and covered[0] in scan.buckets):
+                raise DecodeError("got an answer that covers nothing of the range that was asked for, expected a part of it")
+            end = covered
+        buckets = frozenset(scan.buckets)
+        for key in scanned.keys:
+            place = place_of(key)
+            if not (start < place <= end and place[0] in buckets and is_ours(key)):
+                raise DecodeError("got an object that is not in the range that was asked for, expected those in it")
+        return Page(scan, scanned, end)
+
+    def advance(self, page: Page) -> None:
+        """Go on behind what an answer covers; a pass that has left something open is followed by another."""
+        bucket, key = page.covered
+        self._again |= page.unproven
+        index = self._todo.index(bucket, self._at)
+        for passed in self._todo[self._at : index]:
+            (self._planned or {}).pop(passed, None)
+        if key == _END:
+            self._at, self._after = index + 1, ""
+        else:
+            self._at, self._after = index, key
+        if self.over and self._again:
+            self.passes += 1
+            again, self._again = self._again, set()
+            self.opened(again)
+
+
+# Above every key: there is no higher code point, and no key has so many of them.
+_END: Final = "\U0010ffff" * KEY_BYTES_MAX
+
+
+def place_of(key: str) -> tuple[int, str]:
+    """Where an object stands in the order of the objects of its topic."""
+    return bucket_of(key), key
