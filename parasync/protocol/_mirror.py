@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from parasync.errors import DecodeError, RemoteError
 from parasync.protocol._digest import Digest, bucket_of
-from parasync.protocol._envelope import Envelope
+from parasync.protocol._envelope import STATE, Envelope
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._holdings import share
 from parasync.protocol._positions import ABSENT_OBJECT, SAME, TOMBSTONE_CHECKSUM, Outcome, Position, Same, Unanswered
@@ -183,6 +183,38 @@ class Mirror(Proofs[T], Generic[T]):
                 self._unconfirmed.discard(key)
         self._keep(key, before, resets)
         return changed
+
+    def is_first(self, page: Page, key: str, outcome: Outcome) -> bool:
+        """Whether an object of an answer can have no effect but to be held: nothing is known of it, nor was ever proven."""
+        return (
+            self._unheld is None
+            and key not in self.held
+            and key not in self.refused
+            and key not in page.asked
+            and isinstance(outcome, Envelope)
+            and outcome.kind is STATE
+            and outcome.epoch <= page.epoch == self.rules.current_epoch
+            and not self.rules.closed
+        )
+
+    def learn_first(self, page: Page, key: str, envelope: Envelope[Any], value: Any) -> bool:
+        """What `learn` comes to for such an object; a first load is made of them. False: the state has moved on.
+
+        Args:
+            page: the answer.
+            key: of the object.
+            envelope: what the answer says of it.
+            value: what the reader has made of that.
+        """
+        if not self.is_first(page, key, envelope):
+            return False
+        self.moved = self.held[key] = held = Held(envelope, value)
+        share(held, self.rules.current_epoch)
+        self.rules.applied += 1
+        self.shown += 1
+        if self.digest is not None:
+            self.digest.add(key, Position.of(envelope))
+        return True
 
     def page_read(self, page: Page) -> None:
         """All that an answer tells of was learned: go on behind it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from parasync.errors import RefusedError, UsageError
+from parasync.errors import ParseError, RefusedError, SchemaSkewError, UsageError
 from parasync.protocol import (
     UNANSWERED,
     Beat,
@@ -186,7 +186,8 @@ class MirrorSeat(Audience[T], Generic[T]):
             with self.lock:
                 page = self.core.scanned(request, response)
             for number, (key, outcome) in enumerate(page.found.items(), 1):
-                self._learn(page, key, outcome)
+                if not self._learn_first(page, key, outcome):
+                    self._learn(page, key, outcome)
                 if not number % LEARNED_WITHOUT_PAUSE_MAX:
                     self._settled(heard=False)
                     await asyncio.sleep(0)
@@ -198,6 +199,22 @@ class MirrorSeat(Audience[T], Generic[T]):
         with self.lock:
             self.core.rules.noticed(self.pace.clock())
         self._settled(heard=False)
+
+    def _learn_first(self, page: Page, key: str, outcome: Outcome) -> bool:
+        """Take in an object of which nothing is known, without what all the rules would cost; False where they are needed."""
+        core = self.core
+        if not isinstance(outcome, Envelope) or not core.is_first(page, key, outcome):
+            return False
+        try:
+            check_envelope(outcome, "the authority")
+            value = core.rules.read(outcome)
+        except (UsageError, SchemaSkewError, ParseError):
+            return False
+        with self.lock:
+            learned = core.learn_first(page, key, outcome, value)
+            if learned and self._listeners:
+                self._enlist(key, None, core.moved, "answer")
+        return learned
 
     def _learn(self, page: Page, key: str, outcome: Outcome) -> None:
         envelope = outcome if isinstance(outcome, Envelope) else None

@@ -6,11 +6,12 @@ and sent, and by no rule of the mirror.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import zlib
 from typing import Any, Final, NamedTuple
 
-from parasync.errors import RemoteError
+from parasync.errors import ParseError, RemoteError, SchemaSkewError
 from parasync.protocol import (
     ABSENT,
     ABSENT_OBJECT,
@@ -234,7 +235,7 @@ class Topic:
         self.waits = None
         begins = asking.epoch == -1
         try:
-            take(mirror, request, answer)
+            take(mirror, request, answer, shortly=self.draw.random() < 0.5)
         except RemoteError as error:
             mirror.ask_failed(str(error))
             return
@@ -344,8 +345,14 @@ def plan(mirror: Mirror[str], asking: Round) -> None:
         asking.plan(asking.spread(mirror.known()))
 
 
-def take(mirror: Mirror[str], request: Compare | Scan, answer: Digests | Scanned) -> None:
+def take(mirror: Mirror[str], request: Compare | Scan, answer: Digests | Scanned, *, shortly: bool = True) -> None:
     """What a driver does with an answer.
+
+    Args:
+        mirror: that has asked.
+        request: what it has asked.
+        answer: what came.
+        shortly: take in what a first load is made of the short way.
 
     Raises:
         RemoteError: it cannot be used.
@@ -356,6 +363,12 @@ def take(mirror: Mirror[str], request: Compare | Scan, answer: Digests | Scanned
     assert isinstance(request, Scan)
     page = mirror.scanned(request, answer)
     for key, outcome in page.found.items():
+        if shortly and mirror.is_first(page, key, outcome):
+            assert isinstance(outcome, Envelope)
+            with contextlib.suppress(ParseError, SchemaSkewError):
+                assert mirror.learn_first(page, key, outcome, mirror.rules.read(outcome))
+                assert not mirror.learn_first(page, key, outcome, "it is known now")
+                continue
         reading = mirror.prepare(key, outcome) if isinstance(outcome, Envelope) else None
         assert mirror.learn(page, key, outcome, reading) is not None
     mirror.page_read(page)
