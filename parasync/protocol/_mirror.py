@@ -115,13 +115,17 @@ class Mirror(Proofs[T], Generic[T]):
         """No usable answer came; the round goes on with the same ask."""
         self.rules.ask_failed(reason)
 
-    def request(self, bytes_max: int) -> Compare | Scan:
+    def request(self, now_s: float, bytes_max: int) -> Compare | Scan:
         """What the round asks next.
 
         Args:
+            now_s: the time, in seconds on the driver's monotonic clock.
             bytes_max: the largest ask.
         """
         asking, epoch = cast("Round", self.round), self.rules.current_epoch
+        if asking.epoch == -1:
+            # What nobody has answered is asked anew, and serves what was raised since.
+            asking.asked_s, asking.needs = now_s, self.rules.needs_raised
         if asking.compares:
             return Compare(epoch)
         return asking.scan(self._where, epoch=epoch, floor=self.floor, prefix=self.prefix, bytes_max=bytes_max)

@@ -47,7 +47,7 @@ class Round:
 
     Args:
         needs: how many needs it was begun to close.
-        asked_s: when its first ask goes out, on the driver's clock.
+        asked_s: when the first of its asks that is answered goes out, on the driver's clock.
         compares: it begins with the digests of the buckets; else it goes through all of them.
     """
 
@@ -57,8 +57,8 @@ class Round:
     )  # fmt: skip
 
     def __init__(self, needs: int, asked_s: float, *, compares: bool) -> None:
-        self.needs: Final = needs
-        self.asked_s: Final = asked_s
+        self.needs = needs
+        self.asked_s = asked_s
         self.compares = compares
         self.epoch = -1
         """Of the life that answers, -1 before its first answer."""
