@@ -5,8 +5,8 @@ deleted there, or never was. The floor rises only with a proof; until then a tom
 
 A beat that has the digest of what is held proves all of it (`_proofs.py`). Otherwise there is a need, which a *round* closes
 (`_round.py`): an ask for the digest of each bucket, then one after the other for what is in those that differ, with all that is
-known of it, so that unknown and vanished objects show. With nothing held, the round is the first load. A round proves as of its
-first ask, if one life has answered all of it.
+known of it, so that unknown and vanished objects show. With nothing held, the round is the first load. A round proves as of the
+first of its asks that was answered, if one life has answered all of it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The objects of a topic stand in the order of their buckets, and in the order of their keys within one. A round passes through
 the buckets that are open, range by range; what could not be answered is open again in the next pass. One life has to answer
-all of it; then it proves as of its first ask, whatever failed and was asked again in between.
+all of it; then it proves as of the first ask that was answered, whatever failed and was asked again in between.
 """
 
 from __future__ import annotations
