@@ -5,8 +5,8 @@ deleted there, or never was. The floor rises only with a proof; until then a tom
 
 A beat that has the digest of what is held proves all of it (`_proofs.py`). Otherwise there is a need, which a *round* closes
 (`_round.py`): an ask for the digest of each bucket, then one after the other for what is in those that differ, with all that is
-known of it, so that unknown and vanished objects show. With nothing held, the round is the first load. A round proves as of its
-first ask, if one life has answered all of it.
+known of it, so that unknown and vanished objects show. With nothing held, the round is the first load. A round proves as of the
+first of its asks that was answered, if one life has answered all of it.
 """
 
 from __future__ import annotations
@@ -115,13 +115,17 @@ class Mirror(Proofs[T], Generic[T]):
         """No usable answer came; the round goes on with the same ask."""
         self.rules.ask_failed(reason)
 
-    def request(self, bytes_max: int) -> Compare | Scan:
+    def request(self, now_s: float, bytes_max: int) -> Compare | Scan:
         """What the round asks next.
 
         Args:
+            now_s: the time, in seconds on the driver's monotonic clock.
             bytes_max: the largest ask.
         """
         asking, epoch = cast("Round", self.round), self.rules.current_epoch
+        if asking.epoch == -1:
+            # What nobody has answered is asked anew, and serves what was raised since.
+            asking.asked_s, asking.needs = now_s, self.rules.needs_raised
         if asking.compares:
             return Compare(epoch)
         return asking.scan(self._where, epoch=epoch, floor=self.floor, prefix=self.prefix, bytes_max=bytes_max)

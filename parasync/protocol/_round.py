@@ -2,7 +2,7 @@
 
 The objects of a topic stand in the order of their buckets, and in the order of their keys within one. A round passes through
 the buckets that are open, range by range; what could not be answered is open again in the next pass. One life has to answer
-all of it; then it proves as of its first ask, whatever failed and was asked again in between.
+all of it; then it proves as of the first ask that was answered, whatever failed and was asked again in between.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Round:
 
     Args:
         needs: how many needs it was begun to close.
-        asked_s: when its first ask goes out, on the driver's clock.
+        asked_s: when the first of its asks that is answered goes out, on the driver's clock.
         compares: it begins with the digests of the buckets; else it goes through all of them.
     """
 
@@ -57,8 +57,8 @@ class Round:
     )  # fmt: skip
 
     def __init__(self, needs: int, asked_s: float, *, compares: bool) -> None:
-        self.needs: Final = needs
-        self.asked_s: Final = asked_s
+        self.needs = needs
+        self.asked_s = asked_s
         self.compares = compares
         self.epoch = -1
         """Of the life that answers, -1 before its first answer."""

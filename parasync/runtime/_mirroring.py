@@ -133,7 +133,7 @@ class Mirroring:
             with seat.lock:
                 asking.plan(spread)
         with seat.lock:
-            request = core.request(self._bytes_max)
+            request = core.request(self._pace.clock(), self._bytes_max)
         passes = asking.passes
         self._not_before_s = now_s + ASK_FLOOR_S
         timeout_s = self._pace.ask_timeout_s

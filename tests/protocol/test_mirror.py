@@ -74,7 +74,7 @@ def an_empty_mirror(**options: Any) -> Mirror[str]:
 def ask(mirror: Mirror[str], at_s: float = 100.0) -> Compare | Scan:
     asking = mirror.round or mirror.asked(at_s)
     plan(mirror, asking)
-    return mirror.request(1_000_000)
+    return mirror.request(at_s, 1_000_000)
 
 
 def proven(*held: tuple[str, Text], floor: Version = ABSENT, **options: Any) -> Mirror[str]:
@@ -431,7 +431,7 @@ def test_a_message_has_room_for_few_names() -> None:
     plan(mirror, asking)
     parts = []
     while mirror.rules.need_open:
-        scan = mirror.request(1)
+        scan = mirror.request(200.0, 1)
         assert isinstance(scan, Scan)
         parts.append((scan.keys, scan.upto, scan.buckets[-1]))
         take(mirror, scan, told())
@@ -450,9 +450,25 @@ def test_what_becomes_known_or_is_forgotten_during_a_round_is_named_or_not() -> 
     live(mirror, keys[2], state("2.4"))
     asking.plan(asking.spread(known))
     mirror._adopt(Version(2, 3))
-    scan = mirror.request(1_000_000)
+    scan = mirror.request(200.0, 1_000_000)
     assert isinstance(scan, Scan)
     assert scan.keys == (keys[2],)
+
+
+def test_what_nobody_answers_is_asked_anew_and_proves_as_of_then() -> None:
+    mirror = proven(A)
+    mirror.rules.need_raised("interrupted")
+    ask(mirror, 110.0)
+    mirror.ask_failed("no answer")
+    mirror.rules.need_raised("interrupted once more")
+    take(mirror, ask(mirror, 120.0), digests(A, B, beat=11, uptime_s=58.0))
+    mirror.rules.need_raised("interrupted in the middle")
+    request = ask(mirror, 130.0)
+    mirror.ask_failed("no answer")
+    assert ask(mirror, 140.0) == request
+    take(mirror, request, told(B))
+    assert (mirror.rules.proven_s, mirror.base.started_s) == (120.0, 62.0)
+    assert (mirror.rules.needs_raised - mirror.rules.needs_closed, mirror.rules.refetches) == (1, 2)
 
 
 def test_what_is_nowhere_in_the_range_is_no_answer() -> None:

@@ -191,7 +191,7 @@ class Topic:
         mirror = self.mirror
         asking = mirror.round or mirror.asked(float(self.moment))
         plan(mirror, asking)
-        self.waits = mirror.request(1_000_000)
+        self.waits = mirror.request(float(self.moment), 1_000_000)
         self.network.append(("ask", self.waits, asking))
 
     def give_up(self) -> None:

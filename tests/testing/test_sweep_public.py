@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 import parasync
-from parasync import ABSENT, InProcessTransport, MemoryStore, Topic, Version, authority, connect, synced
+from parasync import ABSENT, InProcessTransport, MemoryStore, Topic, Version, authority, connect, mirror, synced
 from parasync.errors import ClosedError, DeletedError, NoAuthorityError
 from parasync.protocol import Answer, Ask, EncodedBody, Envelope, Probe, Request
 from parasync.runtime._hub import _hubs
+from parasync.runtime._mirror_stream import MirrorChanges
 from parasync.runtime._stream import Changes
 from parasync.stores import Draft, Outcome, TopicState
 from parasync.testing import Cut, settle, sweep
@@ -267,6 +268,42 @@ async def connected(cut: Cut) -> None:
         assert again is not buses[0]
 
 
+async def mirrored(name: str, cut: Cut) -> None:
+    """A mirror that is just loading, or ends while it does."""
+    async with house() as home:
+        notes = mirror(NOTES, home.bus)
+        changes = notes.changes()
+        version = home.note.version
+        assert version is not None
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
+            "mirror.ready": notes.ready,
+            "mirror.fresh": notes.fresh,
+            "mirror.at_least": lambda: notes.at_least(version, "a"),
+            "mirror.when_idle": notes.when_idle,
+            "mirror.aclose": notes.aclose,
+            "mirror.__aenter__": notes.__aenter__,
+            "mirror.__aexit__": lambda: notes.__aexit__(None, None, None),
+            "MirrorChanges.__anext__": changes.__anext__,
+            "MirrorChanges.__aenter__": changes.__aenter__,
+            "MirrorChanges.__aexit__": lambda: changes.__aexit__(None, None, None),
+        }
+        await cut(calls[name](), within_s=4 * STORE_S)
+        if name not in ("mirror.aclose", "mirror.__aexit__"):
+            await notes.ready()
+            assert dict(notes) == {"a": "first"}
+            await notes.when_idle()
+        changes.end()
+        await notes.aclose()
+        await home.check()
+
+
+MIRRORS = (
+    *(f"mirror.{name}" for name in ("ready", "fresh", "at_least", "when_idle", "aclose", "__aenter__", "__aexit__")),
+    *(f"MirrorChanges.{name}" for name in ("__anext__", "__aenter__", "__aexit__")),
+)
+NEVER_WAIT |= {"mirror.__aenter__", "MirrorChanges.__aenter__", "MirrorChanges.__aexit__"}
+
+
 async def store(name: str, cut: Cut) -> None:
     """The store in memory never waits."""
     kept = MemoryStore()
@@ -298,13 +335,14 @@ SCENES: dict[str, Callable[[Cut], Any]] = {
     "InProcessTransport.aclose": partial(end_transport, leave=False),
     "InProcessTransport.__aexit__": partial(end_transport, leave=True),
     **{f"MemoryStore.{name}": partial(store, name) for name in STORE},
+    **{name: partial(mirrored, name) for name in MIRRORS},
 }
 
 
 def public_coroutines() -> Iterator[str]:
     """Those of the exported classes, and of what their methods return; contracts are kept by classes that implement them."""
     exported = [getattr(parasync, name) for name in parasync.__all__]
-    for item in [*exported, Changes]:
+    for item in [*exported, Changes, MirrorChanges]:
         if inspect.iscoroutinefunction(item):
             yield item.__name__
         if inspect.isclass(item) and not getattr(item, "_is_protocol", False):
