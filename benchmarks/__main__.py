@@ -73,12 +73,14 @@ def main(arguments: Sequence[str]) -> None:
         "versions": machine.versions(),
         "scenarios": [_run(SCENARIOS[name], rounds, Size(QUICK_SCALE if options.quick else 1.0)) for name in names],
     }
-    path = outcome.LATEST if whole else outcome.FOLDER / "local-latest.json"
+    path = outcome.LATEST if whole or options.keep else outcome.FOLDER / "local-latest.json"
+    if options.keep and not whole:
+        data = outcome.kept(outcome.read(), data)
     outcome.written(path, data)
     path.with_suffix(".md").write_text(report.markdown(data))
-    plots.plotted(data, outcome.FOLDER, "" if whole else "local-")
+    plots.plotted(data, outcome.FOLDER, "" if whole or options.keep else "local-")
     print(f"\n{report.summary(data)}")
-    if whole:
+    if whole or options.keep:
         _render()
 
 
@@ -108,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("action", nargs="?", choices=actions, default="run", help=explained)
     parser.add_argument("--only", metavar="B1,B4", help="run only these scenarios")
     parser.add_argument("--rounds", type=int, help=f"how many turns each contestant takes ({ROUNDS}; {QUICK_ROUNDS} if quick)")
+    keeps = "publish the results of some scenarios beside those of the last whole run"
+    parser.add_argument("--keep", action="store_true", help=keeps)
     parser.add_argument("--quick", action="store_true", help="a fifth of the work: to look, not to publish")
     return parser
 

@@ -88,8 +88,8 @@ TARGETS: Final = (
 SCENARIO: Final = Scenario(
     "B5",
     "Over NATS: the first load of a mirror",
-    "A process of its own mirrors a topic, and is ready when it holds all objects, each of them checked; the peer watches all keys"
-    " of a bucket and checks each value by the same gate. The overhead is what the process grew by, less what it grows by for the"
-    " same keys and values in a plain dict.",
+    "A process of its own mirrors a topic, and is ready when it holds all objects, each of them checked; the peer watches all"
+    " keys of a bucket and checks each value by the same gate. The overhead is what the process grew by, less what it grows by"
+    " for the same keys and values in a plain dict.",
     _cases,
 )

@@ -37,6 +37,14 @@ def read(path: Path = LATEST) -> Data:
     return data
 
 
+def kept(last: Data, some: Data) -> Data:
+    """The results of the last whole run with those of a later run of some scenarios, each of which says where it comes from."""
+    origin = {name: value for name, value in some.items() if name != "scenarios"}
+    newer = {scenario["name"]: {**scenario, "origin": origin} for scenario in some["scenarios"]}
+    all_ = {scenario["name"]: scenario for scenario in last["scenarios"]} | newer
+    return {**last, "scenarios": sorted(all_.values(), key=lambda scenario: int(scenario["name"][1:]))}
+
+
 def reached(target: Mapping[str, Any]) -> bool:
     """Whether the median ratio is on the right side of the limit."""
     median, limit = target["ratio"]["median"], target["limit"]

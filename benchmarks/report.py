@@ -52,6 +52,8 @@ def scenario_tables(scenario: Data) -> str:
             lines.append(f"| {' | '.join([contestant['name'], *figures, *ratios])} |")
         lines += [f"| {name} | left out: {reason} |{' |' * (len(head) - 2)}" for name, reason in case["absent"].items()]
         parts.append("\n".join(lines))
+    if "origin" in scenario:
+        parts.append(f"From a run of its own:\n\n{origin(scenario['origin'])}")
     return "\n\n".join(parts)
 
 

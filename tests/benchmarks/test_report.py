@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.contest import Case, Contestant, Metric, Scenario, Target, hold
-from benchmarks.outcome import LATEST, of_scenario, read
+from benchmarks.outcome import LATEST, kept, of_scenario, read
 from benchmarks.report import PAGE, between, figure, filled, markdown, scenario_tables, short, summary
 
 RATE = Metric("rate", "messages/s", "higher")
@@ -47,6 +47,16 @@ def test_the_whole_says_how_it_was_made() -> None:
     assert "python -m benchmarks" in text
     assert "a processor, 2 cores, 1 GiB, a system" in text
     assert "parasync 1.2.3" in text
+
+
+def test_a_later_run_of_some_scenarios_stands_beside_the_others_and_says_where_it_comes_from() -> None:
+    last, later = data(), {**data(), "command": "python -m benchmarks --only b9", "date": "2026-02-02"}
+    other = {**last["scenarios"][0], "name": "B10"}
+    both = kept({**last, "scenarios": [other, *last["scenarios"]]}, later)
+    assert [scenario["name"] for scenario in both["scenarios"]] == ["B9", "B10"]
+    assert both["command"] == "python -m benchmarks"
+    assert "python -m benchmarks --only b9" in scenario_tables(both["scenarios"][0])
+    assert "2026-02-02" not in scenario_tables(both["scenarios"][1])
 
 
 def test_only_what_stands_between_the_marks_is_replaced() -> None:
