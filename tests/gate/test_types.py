@@ -254,7 +254,7 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("type_", "value"), ROUND_TRIPS, ids=lambda case: repr(case)[:40])
+@pytest.mark.parametrize(("type_", "value"), ROUND_TRIPS, ids=[repr(type_)[:40] for type_, _ in ROUND_TRIPS])
 def test_types_with_a_gate(type_: Any, value: Any) -> None:
     gate = gate_for(type_)
     assert gate.parse(value) is value
