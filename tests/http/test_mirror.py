@@ -58,7 +58,7 @@ async def test_a_deletion_that_the_client_has_seen_is_seen() -> None:
         assert (await call(app, str(seen))).text == "gone"
         assert notes.find("note:a") is notes.find("other:a:1") is None
         await notes.ready()
-        bus.publish("note:a:2", Envelope("new", "2.0", 1, owner.epoch))
+        bus.publish("note:a:2", Envelope("new", "2.0", 100, owner.epoch))
         with pytest.raises(NotReadyError, match="major 2"):
             await reads(notes.one("a:2"))
         assert repr(notes.one("a:1")) == f"<'note:a:1' of {notes!r}>"
