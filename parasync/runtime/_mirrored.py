@@ -102,12 +102,14 @@ class Mirrored(Live[str, T], Generic[T]):
         """The value of an object, as a replica of it would show it."""
         key = self._key(ident)
         held = self._core.place(key)
+        if held is not None and hasattr(held, "value"):
+            return held.value
+        refused = self._core.refused.get(key)
+        if refused is not None:
+            raise NotReadyError(f"no value of {key!r} can be read: {refused.reason}")
         if held is None:
             self._check_ready()
-            raise NotReadyError(f"no value of {key!r} can be read: {self.reason}")
-        if not hasattr(held, "value"):
-            raise DeletedError(f"{key!r} was deleted, or never existed", held.version)
-        return held.value
+        raise DeletedError(f"{key!r} was deleted, or never existed", None if held is None else held.version)
 
     def _id_of(self, key: str) -> str | None:
         """The id of a key, None where it is not one of those that are mirrored."""
