@@ -158,15 +158,28 @@ class Waits(Mirrored[T], Generic[T]):
 
 
 class MirrorObject(MirroredObject[T], Generic[T]):
-    """One object of a mirror, as a replica that can be waited for. Made by `mirror.one` and `mirror.find`."""
+    """One object of a mirror, as a replica that can be waited for. Made by `mirror.one` and `mirror.find`.
+
+    Args:
+        mirror: that holds it.
+        ident: its id.
+    """
 
     __slots__ = ()
     _mirror: Waits[T]
 
     async def at_least(self, version: Version, timeout_s: float | None = None) -> T:
-        """See `mirror.at_least`.
+        """Its value once it is at this version or a later one; see `mirror.at_least`.
+
+        Args:
+            version: e.g. what `put` returned, or `Version.parse(text)`.
+            timeout_s: how long to wait at most, in seconds; None for as long as it takes.
 
         Raises:
-            ParasyncError: as for `mirror.at_least`.
+            HistoryLostError: the authority lost the history in which this version was written.
+            AskTimeoutError: the version did not come within `timeout_s` seconds.
+            DeletedError: the object is gone in the version that came.
+            ClosedError: the mirror or its transport was closed.
+            UsageError: `version` is not a version, or `timeout_s` no number.
         """
         return await self._mirror.at_least(version, self._ident, timeout_s)

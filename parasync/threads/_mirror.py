@@ -179,7 +179,12 @@ class mirror(Mirrored[T], Generic[T]):
 
 
 class MirrorObject(MirroredObject[T], Generic[T]):
-    """One object of a mirror, as a replica whose waits block. Made by `mirror.one` and `mirror.find`."""
+    """One object of a mirror, as a replica whose waits block. Made by `mirror.one` and `mirror.find`.
+
+    Args:
+        mirror: that holds it.
+        ident: its id.
+    """
 
     __slots__ = ()
     _mirror: mirror[T]
