@@ -16,6 +16,7 @@ from parasync.runtime._index import Index, UniqueIndex, Where
 from parasync.runtime._mirror import mirror
 from parasync.runtime._mirror_file import MirrorSnapshot
 from parasync.runtime._mirror_views import Loaded, MirrorChange
+from parasync.runtime._mirror_waits import MirrorObject
 from parasync.runtime._office import Terms
 from parasync.runtime._recorder import Recorder
 from parasync.runtime._recovery import Pace
@@ -44,6 +45,7 @@ __all__ = [
     "Loaded",
     "MemoryStore",
     "MirrorChange",
+    "MirrorObject",
     "MirrorSnapshot",
     "MsgpackCodec",
     "Pace",

@@ -252,6 +252,11 @@ class Ref(Generic[T]):
         raise AttributeError(f"a Ref is immutable; got a deletion of {name}")
 
 
+def as_written(value: Any) -> Any:
+    """An upcast that changes nothing, for a topic that takes values of other majors as they are."""
+    return value
+
+
 def _converted(upcast: Callable[[Any], Any], value: object, codec: Codec) -> object:
     """What an upcast makes of a value of its major, which it gets as plain data of its own."""
     reason = ""

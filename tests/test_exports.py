@@ -30,7 +30,7 @@ PUBLIC = {
     *("Codec", "MsgpackCodec", "SyncTransport", "InProcessTransport", "MemoryStore"),
     *("ParasyncError", "Recorder", "mirror", "Index", "Loaded", "MirrorChange", "MirrorSnapshot", "UniqueIndex", "Where"),
     # What stands in the signatures of those above, and the constants that callers compare with.
-    *("ABSENT", "CHANGES_MAX", "Capabilities", "Cell", "Pace", "Stats", "Store", "Terms"),
+    *("ABSENT", "CHANGES_MAX", "Capabilities", "Cell", "MirrorObject", "Pace", "Stats", "Store", "Terms"),
 }
 
 WHO_ACTS = ("UsageError", "RemoteError", "TransportError", "StoreError")

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, get_current_span
 
-from parasync import InProcessTransport, Status, Topic, authority, synced
+from parasync import InProcessTransport, Status, Topic, authority, mirror, synced
 from parasync.codec import META_ENTRIES_MAX
 from parasync.errors import ConflictError, ParseError, UsageError
 from parasync.otel import continuing, instrument
@@ -91,6 +91,32 @@ async def test_metrics_are_the_statistics(sink: Sink) -> None:
     assert sink.metric("parasync.authority.count") == {}
 
 
+@pytest.mark.parametrize("per_key", [False, True])
+async def test_a_mirror_is_measured_like_a_replica(per_key: bool) -> None:
+    """All of its objects together, also where objects are told apart."""
+    sink = Sink(per_key=per_key)
+    async with InProcessTransport() as bus, authority(NAMES, bus) as owner:
+        with sink.instrumentation:
+            await owner.put("0", "Ada")
+            async with mirror(USERS, bus) as users, mirror(NAMES, bus) as names:
+                users.subscribe(lambda _: None)
+                await users.ready(DEADLINE_S)
+                await names.ready(DEADLINE_S)
+                await owner.put("1", "Grace")
+                assert (users.status, names.status) == (Status.SKEW, Status.OK)
+                for name in attrs.asdict(users.stats):
+                    total = getattr(users.stats, name) + getattr(names.stats, name)
+                    assert sink.metric(f"parasync.replica.{name}") == {("measured",): total}, name
+                assert (users.stats.parse_errors, names.stats.applied) == (2, 2)
+                assert sink.metric("parasync.replica.count") == {("measured", "ok"): 1, ("measured", "skew"): 1}
+                assert sink.metric("parasync.replica.refused") == {("measured", "1.0", "ParseError"): 2}
+                await owner.delete("0")
+                assert sink.metric("parasync.replica.refused") == {("measured", "1.0", "ParseError"): 1}
+                applied = users.stats.applied + names.stats.applied
+            assert sink.metric("parasync.replica.applied") == {("measured",): applied}, "what is gone still counts"
+            assert sink.metric("parasync.replica.count") == {}
+
+
 async def test_objects_are_told_apart_if_wanted() -> None:
     sink = Sink(per_key=True)
     with sink.instrumentation:
@@ -123,7 +149,13 @@ async def test_a_trace_goes_from_the_writer_to_the_replica_in_process(sink: Sink
         await traced(sink, owner, replica)
 
 
-async def traced(sink: Sink, owner: authority[int], replica: synced[int]) -> None:
+async def test_a_trace_goes_from_the_writer_to_the_mirror(sink: Sink) -> None:
+    async with InProcessTransport() as bus, authority(USERS, bus) as owner, mirror(USERS, bus) as users:
+        await users.ready(DEADLINE_S)
+        await traced(sink, owner, users)
+
+
+async def traced(sink: Sink, owner: authority[int], replica: synced[int] | mirror[int]) -> None:
     """Write within a trace; listeners and streams belong to it."""
     inside: list[int] = []
     replica.subscribe(lambda change: inside.append(get_current_span().get_span_context().trace_id))

@@ -27,6 +27,7 @@ from parasync.protocol import (
     Written,
     parse_key,
 )
+from parasync.topic import as_written
 from parasync.transports.nats import NatsTransport
 
 PUT_TRY_S: Final = 2.0
@@ -39,12 +40,8 @@ UNKNOWN_SCHEMA: Final = "0.0"
 
 def any_topic(name: str, schema: str = DEFAULT_SCHEMA) -> Topic[object]:
     """A topic whose values are whatever was written, of any schema major below `MAJORS`."""
-    others = {major: _as_it_is for major in range(MAJORS) if major != int(schema.partition(".")[0])}
+    others = {major: as_written for major in range(MAJORS) if major != int(schema.partition(".")[0])}
     return Topic(name, object, version=schema, upcasts=others)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 @attrs.frozen

@@ -112,7 +112,8 @@ def _of_replicas(row: Row, status: ReplicaStatus) -> Iterator[Finding]:
         yield Finding(Exit.REFUSED, status.topic, who, text)
     if (stale := status.statuses.get(Status.STALE.value, 0)) and not status.refusals:
         since = "never proven" if status.age_s is None else f"not surely current for {age(status.age_s)}"
-        text = f"{stale:,} of {sum(status.statuses.values()):,} replicas are stale, {since}{_because(status)}"
+        which = "its mirror is" if status.kind == "mirror" else f"{stale:,} of {sum(status.statuses.values()):,} replicas are"
+        text = f"{which} stale, {since}{_because(status)}"
         yield Finding(Exit.STALE, status.topic, who, text)
     if raised := status.counters.get("handler_errors"):
         yield Finding(Exit.OK, status.topic, who, f"listeners or cells raised {raised:,} times")
@@ -138,7 +139,7 @@ def _refusal(keys: int, schema_version: str, error: str) -> str:
 
 
 def _because(status: ReplicaStatus) -> str:
-    return f"; {status.keys[0]}: {status.reason}" if status.keys and status.reason else ""
+    return f"; {status.keys[0] if status.keys else status.topic}: {status.reason}" if status.reason else ""
 
 
 def _proven(rows: list[Row]) -> str:

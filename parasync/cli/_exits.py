@@ -13,7 +13,7 @@ class Exit(enum.IntEnum):
     """How a command ended. The docstrings are the table of the documentation."""
 
     OK = 0
-    """It did what it was told; `serve` and `watch` were ended by Ctrl-C or SIGTERM."""
+    """It did what it was told; `serve`, `watch` and `mirror` were ended by Ctrl-C or SIGTERM."""
     ABSENT = 1
     """There is no such object, or it was deleted. `demo`, `simulate`: a promise was broken. `replay`: a step differs from what
     was recorded, or `--find` found nothing."""
@@ -51,6 +51,7 @@ _MEANING: Final[tuple[tuple[type[ParasyncError], Exit], ...]] = (
     (errors.TransportError, Exit.UNREACHABLE),
     (errors.RemoteError, Exit.REFUSED),
     (errors.StoreError, Exit.REFUSED),
+    (errors.SnapshotError, Exit.UNWRITABLE),
     (errors.UsageError, Exit.USAGE),
 )
 

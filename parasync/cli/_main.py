@@ -26,6 +26,7 @@ _MODULES: Final = {
     "put": "parasync.cli._objects",
     "delete": "parasync.cli._objects",
     "ls": "parasync.cli._ls",
+    "mirror": "parasync.cli._mirror",
     "top": "parasync.cli._top",
     "doctor": "parasync.cli._doctor",
     "simulate": "parasync.cli.simulate",

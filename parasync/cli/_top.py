@@ -141,7 +141,7 @@ def _cells(row: Row, wide: bool) -> list[Text | str]:
     process = str(who) if wide else f"{who.program}[{who.pid}]"
     about: list[Text | str] = [Text(printable(row.topic)), row.role, Text(printable(process))]
     condition = Text(row.condition, style=_STYLES[row.condition])
-    position = _position(status.epoch, status.beat)
+    position = position_text(status.epoch, status.beat)
     if isinstance(status, AuthorityStatus):
         objects = "-" if status.objects is None else f"{status.objects:,}"
         schema, how_old, refused = status.schema_version, age(status.uptime_s), _refusers(status)
@@ -156,7 +156,7 @@ def _cells(row: Row, wide: bool) -> list[Text | str]:
     return [*about, objects, schema, position, *facts[1:]] if wide else [*about, *facts]
 
 
-def _position(epoch: int, beat: int) -> str:
+def position_text(epoch: int, beat: int) -> str:
     """The end of the epoch, which tells lives apart, and the number of the beat."""
     return "-" if not epoch else f"…{epoch % 1_000_000:06} #{'-' if beat < 0 else beat}"
 

@@ -78,7 +78,7 @@ async def _print(follower: Follower, as_json: bool) -> None:
     problem = ""
     while True:
         await _something(follower)
-        _check_reader()
+        check_reader()
         if follower.problem != problem:
             problem = follower.problem
             if problem:
@@ -91,7 +91,7 @@ async def _print(follower: Follower, as_json: bool) -> None:
             click.echo(to_json({"event": "dropped", "count": dropped}) if as_json else f"dropped  {dropped} events")
 
 
-def _check_reader() -> None:
+def check_reader() -> None:
     """Raise `BrokenPipeError` when nobody reads the output any more: while nothing changes, no write would find it out."""
     if hasattr(select, "poll"):
         poller = select.poll()

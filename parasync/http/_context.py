@@ -14,7 +14,7 @@ async def reads(replica: Reads[T]) -> T:
     """The value of a replica that shows at least what the client of this request has seen; outside of a session, its value.
 
     Args:
-        replica: e.g. `synced(USERS["1"], bus)`.
+        replica: e.g. `synced(USERS["1"], bus)`, or `users.one("1")` of a mirror.
 
     Raises:
         AskTimeoutError: that did not come in time, and the session refuses what is late.

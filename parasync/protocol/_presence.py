@@ -153,10 +153,10 @@ class ReplicaStatus:
 
     Args:
         topic: the topic.
-        kind: `synced`, or what else holds copies.
+        kind: `synced` or `mirror`.
         accepts: the schema version that they take.
         objects: of how many objects they are copies.
-        statuses: how many of them are in each status, by its value.
+        statuses: how many of them are in each status, by its value; a mirror is one.
         epoch: the highest epoch that they heard.
         beat: the number of the last beat of that epoch that proved one of them; -1 for none.
         age_s: seconds since the oldest of them was surely current; None for never.
@@ -188,7 +188,7 @@ class ProcessStatus:
         who: the process.
         wall_s: its clock, in seconds since 1970.
         authorities: those that it runs.
-        replicas: one for each topic, kind and schema version.
+        replicas: one for each mirror, and for the others one for each topic and schema version.
         left_out: how many of both were left out, beyond `STATUS_ROWS_MAX`.
     """
 

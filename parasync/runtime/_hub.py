@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from parasync.protocol import Beat, Probe, ProbeReply, ReplicaStatus, parse_key
+from parasync.protocol import Beat, Probe, ProbeReply, Refusing, ReplicaStatus, parse_key
 from parasync.runtime import _census
 from parasync.runtime._bell import current_loop
 from parasync.runtime._census import enlist
@@ -22,7 +22,7 @@ from parasync.runtime._member import Member
 from parasync.runtime._recovery import Pace, Recovery
 from parasync.runtime._reports import Reporter
 from parasync.runtime._sources import Source
-from parasync.runtime._tally import Tally, count
+from parasync.runtime._tally import Tally, count, refused_by
 from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, asks_over, beats_over
 
 logger: Final = logging.getLogger("parasync")
@@ -152,7 +152,7 @@ class Hub:
     def refused(self, topic: str, loop: AbstractEventLoop) -> None:
         """A replica refuses what the authority of the topic wrote: let it know; from any thread."""
         if self._reporter is None and isinstance(self.transport, AskTransport):
-            self._reporter = Reporter(self.transport, self._members_of)
+            self._reporter = Reporter(self.transport, self._refused_of)
         if self._reporter is not None:
             self._reporter.refused(topic, loop)
 
@@ -178,9 +178,9 @@ class Hub:
                 tally.add(member)
             yield attrs.evolve(tally.status(), keys=(group.key,))
 
-    def _members_of(self, topic: str) -> list[Member[Any]]:
+    def _refused_of(self, topic: str) -> dict[str, tuple[Refusing, ...]]:
         groups = [group for group in list(self._groups.values()) if parse_key(group.key).topic == topic]
-        return [member for group in groups for member in group.members]
+        return refused_by([member for group in groups for member in group.members])
 
     def _remove(self, member: Member[Any], group: Group, source: SourceKey | None, ear: Ear | None) -> None:
         """Under the lock."""

@@ -19,6 +19,7 @@ from parasync.errors import (
 from parasync.protocol import GapPolicy, Mirror, parse_pattern
 from parasync.runtime._bell import current_loop
 from parasync.runtime._checks import check_change, check_kind, check_replica
+from parasync.runtime._mirror_entry import MirrorEntry
 from parasync.runtime._mirror_file import MirrorSnapshot
 from parasync.runtime._mirror_seat import MirrorSeat
 from parasync.runtime._mirror_stream import MirrorChanges
@@ -27,6 +28,7 @@ from parasync.runtime._mirror_waits import Waits
 from parasync.runtime._mirrored import loaded_of
 from parasync.runtime._mirroring import Mirroring
 from parasync.runtime._recovery import Pace
+from parasync.runtime._tracing import listening_to_all, mirror_stream_of
 from parasync.topic import Topic
 from parasync.transports._fanout import check_handler
 from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, check_transport
@@ -99,6 +101,7 @@ class mirror(Waits[T], Generic[T]):
         try:
             seat.open()
             self._mirroring = Mirroring(seat, topic.name)
+            MirrorEntry(seat, topic.name, topic.version)
         except BaseException:
             seat.close()
             raise
@@ -120,7 +123,7 @@ class mirror(Waits[T], Generic[T]):
         """
         self._check_open()
         check_handler(listener)
-        return self._seat.listen(listener)[0]
+        return self._seat.listen(listening_to_all(listener))[0]
 
     def changes(self) -> MirrorChanges[T]:
         """An async iterator over the changes from now on; those of one object that wait for the reader become one.
@@ -131,7 +134,7 @@ class mirror(Waits[T], Generic[T]):
             ClosedError: the mirror was closed.
         """
         self._check_open()
-        return MirrorChanges(self._seat)
+        return mirror_stream_of(self._seat)
 
     # The end
 

@@ -24,9 +24,9 @@ from zlib import crc32
 
 from parasync.codec import FRAME_BYTES_MAX, MsgpackCodec
 from parasync.errors import DecodeError, ParseError, SchemaSkewError, SnapshotError
-from parasync.protocol import EncodedBody, Envelope, Held, Kind, Position, Refused, Version, parse_key
+from parasync.protocol import EncodedBody, Envelope, Held, Kind, Position, Refused, SchemaVersion, Version, parse_key
 from parasync.runtime._mirror_views import Live
-from parasync.topic import Topic
+from parasync.topic import Topic, as_written
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -170,12 +170,17 @@ class MirrorSnapshot(Live[str, T], Generic[T]):
         for key, held in self._held.items():
             deleted = held.kind is Kind.TOMBSTONE
             body = None if deleted else bytes(encode(held.value))
-            schema = held.schema_version if deleted else topic.version  # the value may have gone through an upcast
+            schema = held.schema_version if deleted else _schema_of(topic, held.schema_version)
             place = held.epoch, held.sequence
             writer.put(["object", key, *place, deleted, schema, held.checksum, dict(held.meta), body])
         for key, ((epoch, sequence), checksum), reason in [(key, *refused) for key, refused in self._refused.items()]:
             writer.put(["refused", key, epoch, sequence, checksum, reason])
         writer.put(["end", writer.count - 1])
+
+
+def _schema_of(topic: Topic[Any], written: str) -> str:
+    """In which schema version a topic holds what was written in another one: its own, unless its upcast changes nothing."""
+    return written if topic.upcasts.get(SchemaVersion.parse(written).major) is as_written else topic.version
 
 
 class _Writer:

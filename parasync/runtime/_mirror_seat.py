@@ -26,9 +26,11 @@ from parasync.protocol import (
     Page,
     Probe,
     ProbeReply,
+    Refused,
     Response,
     Scan,
     Scanned,
+    Unreadable,
 )
 from parasync.runtime._bell import current_loop
 from parasync.runtime._mirror_audience import Audience
@@ -72,8 +74,13 @@ class MirrorSeat(Audience[T], Generic[T]):
         """Called after each attempt to ask."""
         self.ended: Callable[[], None] = _silent
         """Called when the mirror was closed."""
+        self.refusing: Callable[[], None] = _silent
+        """Called without the lock when the newest version of an object is refused."""
+        self.refusals: dict[str, tuple[str, str]] = {}
+        """Of what was refused the schema version, and the name of the error."""
+        self.ends: list[Unsubscribe] = []
+        """What is to be done on the bus when the mirror is closed."""
         self._topic = topic
-        self._ends: list[Unsubscribe] = []
 
     @property
     def over(self) -> bool:
@@ -89,11 +96,11 @@ class MirrorSeat(Audience[T], Generic[T]):
         transport = self.transport
         assert isinstance(transport, SyncTransport)  # noqa: S101  # checked by whoever made this
         try:
-            self._ends.append(transport.subscribe_topic(self._topic, self.deliver, self.interrupted))
+            self.ends.append(transport.subscribe_topic(self._topic, self.deliver, self.interrupted))
             bus = beats_over(transport)
             if bus is not None:
-                self._ends.append(bus.subscribe_beats(self._topic, self.beaten))
-            self._ends.append(transport.answer_probes(self._topic, self.probed))
+                self.ends.append(bus.subscribe_beats(self._topic, self.beaten))
+            self.ends.append(transport.answer_probes(self._topic, self.probed))
         except BaseException:
             self.close()
             raise
@@ -117,7 +124,7 @@ class MirrorSeat(Audience[T], Generic[T]):
             self._leave()
 
     def _leave(self) -> None:
-        ends, self._ends = self._ends, []
+        ends, self.ends = self.ends, []
         for end in ends:
             try:
                 end()
@@ -193,6 +200,8 @@ class MirrorSeat(Audience[T], Generic[T]):
                     await asyncio.sleep(0)
             with self.lock:
                 self.core.page_read(page)
+                for key in [key for key in self.refusals if key not in self.core.refused]:
+                    del self.refusals[key]
         else:
             reason = getattr(response, "reason", f"got a {type(response).__name__}, expected digests or a scanned range")
             raise RefusedError(f"the authority refused to answer: {reason}")
@@ -236,10 +245,22 @@ class MirrorSeat(Audience[T], Generic[T]):
         while changed is None:
             reading = None if envelope is None else core.prepare(key, envelope)
             with self.lock:
-                old = core.held.get(key)
+                old, before = core.held.get(key), core.refused.get(key)
                 changed = rule(reading)
+                refused = core.refused.get(key)
+                if refused is not before:
+                    self._note_refusal(key, envelope, refused, reading)
                 if changed and self._listeners:
                     self._enlist(key, old, core.moved, cause)
+        if refused is not before and refused is not None:
+            self.refusing()
+
+    def _note_refusal(self, key: str, envelope: Envelope[Any] | None, refused: Refused | None, reading: object) -> None:
+        """Under the lock: keep of what and why an object was refused, as long as it is."""
+        if refused is None:
+            self.refusals.pop(key, None)
+        elif envelope is not None and isinstance(reading, Unreadable):
+            self.refusals[key] = (envelope.schema_version, type(reading.error).__name__)
 
     def _settled(self, *, heard: bool) -> None:
         """After inputs, without the lock."""

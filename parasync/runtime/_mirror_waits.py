@@ -10,7 +10,7 @@ from parasync.errors import AskTimeoutError, ClosedError, DeletedError, HistoryL
 from parasync.protocol import Held, Version
 from parasync.runtime._bell import Bell
 from parasync.runtime._checks import check_wait
-from parasync.runtime._mirrored import Mirrored
+from parasync.runtime._mirrored import Mirrored, MirroredObject
 from parasync.runtime._mirroring import Mirroring
 
 T = TypeVar("T")
@@ -94,6 +94,23 @@ class Waits(Mirrored[T], Generic[T]):
         """
         await self._until(lambda: not self._core.rules.need_open and not self._seat.calling, timeout_s, "idleness")
 
+    def one(self, ident: str) -> MirrorObject[T]:
+        """One object as if it were a replica, e.g. for `parasync.http.reads(users.one("1"))`.
+
+        Args:
+            ident: its id; there need not be such an object.
+        """
+        return MirrorObject(self, ident)
+
+    def find(self, key: str) -> MirrorObject[T] | None:
+        """`one` by the key, None where the key is not one of those that are mirrored: the `find=` of a session of requests.
+
+        Args:
+            key: e.g. `"user:123"`.
+        """
+        ident = self._id_of(key)
+        return None if ident is None else MirrorObject(self, ident)
+
     def _check_open(self) -> None:
         if self._core.rules.closed:
             raise ClosedError(f"the mirror of {self._seat.name!r} was closed")
@@ -138,3 +155,31 @@ class Waits(Mirrored[T], Generic[T]):
             raise AskTimeoutError(f"waited {timeout_s:g} s for {what} of {self._seat.name!r}: {reason}", timeout_s) from None
         finally:
             unwatch()
+
+
+class MirrorObject(MirroredObject[T], Generic[T]):
+    """One object of a mirror, as a replica that can be waited for. Made by `mirror.one` and `mirror.find`.
+
+    Args:
+        mirror: that holds it.
+        ident: its id.
+    """
+
+    __slots__ = ()
+    _mirror: Waits[T]
+
+    async def at_least(self, version: Version, timeout_s: float | None = None) -> T:
+        """Its value once it is at this version or a later one; see `mirror.at_least`.
+
+        Args:
+            version: e.g. what `put` returned, or `Version.parse(text)`.
+            timeout_s: how long to wait at most, in seconds; None for as long as it takes.
+
+        Raises:
+            HistoryLostError: the authority lost the history in which this version was written.
+            AskTimeoutError: the version did not come within `timeout_s` seconds.
+            DeletedError: the object is gone in the version that came.
+            ClosedError: the mirror or its transport was closed.
+            UsageError: `version` is not a version, or `timeout_s` no number.
+        """
+        return await self._mirror.at_least(version, self._ident, timeout_s)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
-from parasync.errors import NotReadyError
+from parasync.errors import DeletedError, NotReadyError
 from parasync.protocol import Mirror, Status, Version
 from parasync.runtime._checks import check_change
 from parasync.runtime._index import Index, UniqueIndex, Where
+from parasync.runtime._mirror_entry import counted
 from parasync.runtime._mirror_file import MirrorSnapshot
 from parasync.runtime._mirror_seat import MirrorSeat
 from parasync.runtime._mirror_views import Live, Loaded
@@ -86,19 +87,7 @@ class Mirrored(Live[str, T], Generic[T]):
     @property
     def stats(self) -> Stats:
         """What was counted since the mirror was made, for all objects together."""
-        rules = self._core.rules
-        return Stats(
-            applied=rules.applied,
-            ignored_stale=rules.ignored_stale,
-            gaps=rules.gaps,
-            parse_errors=rules.parse_errors,
-            schema_skews=rules.schema_skews,
-            refetches=rules.refetches,
-            refetch_failures=rules.refetch_failures,
-            resets=rules.resets,
-            conflicts=rules.conflicts,
-            handler_errors=self._seat.handler_errors,
-        )
+        return Stats(**counted(self._seat))
 
     def version_of(self, ident: str) -> Version | None:
         """The version in which an object is shown, or was deleted; None where nothing is known of it.
@@ -108,6 +97,23 @@ class Mirrored(Live[str, T], Generic[T]):
         """
         held = self._held.get(self._key(ident))
         return None if held is None else held.version
+
+    def _shown(self, ident: str) -> T:
+        """The value of an object, as a replica of it would show it."""
+        key = self._key(ident)
+        held = self._core.place(key)
+        if held is not None and hasattr(held, "value"):
+            return held.value
+        refused = self._core.refused.get(key)
+        if refused is not None:
+            raise NotReadyError(f"no value of {key!r} can be read: {refused.reason}")
+        if held is None:
+            self._check_ready()
+        raise DeletedError(f"{key!r} was deleted, or never existed", None if held is None else held.version)
+
+    def _id_of(self, key: str) -> str | None:
+        """The id of a key, None where it is not one of those that are mirrored."""
+        return key.partition(":")[2] if self._core.concerns(key) else None
 
     def snapshot(self) -> MirrorSnapshot[T]:
         """All objects as they are at one moment, to look at, to save, or to begin another mirror with.
@@ -168,8 +174,35 @@ class Mirrored(Live[str, T], Generic[T]):
 
     def _check_ready(self) -> None:
         if not self._core.loaded:
-            waiting = "`await ready()` waits for that"
-            raise NotReadyError(f"nobody knows yet which objects {self._seat.name!r} has: {waiting}")
+            raise NotReadyError(f"nobody knows yet which objects {self._seat.name!r} has: `ready()` waits for that")
+
+
+class MirroredObject(Generic[T]):
+    """One object of a mirror, as a replica of it would be."""
+
+    __slots__ = ("_ident", "_mirror")
+
+    def __init__(self, mirror: Mirrored[T], ident: str) -> None:
+        self._mirror = mirror
+        self._ident = ident
+
+    def __repr__(self) -> str:
+        return f"<{self.key!r} of {self._mirror!r}>"
+
+    @property
+    def key(self) -> str:
+        """Its key, e.g. `"user:123"`."""
+        return self._mirror._key(self._ident)
+
+    @property
+    def value(self) -> T:
+        """Its newest value.
+
+        Raises:
+            NotReadyError: nothing is known of it yet, or it cannot be read.
+            DeletedError: it was deleted, or never existed.
+        """
+        return self._mirror._shown(self._ident)
 
 
 def loaded_of(core: Mirror[Any]) -> Loaded:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from parasync.errors import ParasyncError
-from parasync.protocol import Report
+from parasync.protocol import Refusing, Report
 from parasync.runtime._guard import ends_this_task
-from parasync.runtime._member import Member
-from parasync.runtime._tally import refused_by
 from parasync.runtime._world import random_bits, uniform
 from parasync.transports._identity import identity
 from parasync.transports._protocol import AskTransport
@@ -32,12 +30,12 @@ class Reporter:
 
     Args:
         transport: where the authorities are.
-        members: the replicas of a topic.
+        refusals: for each schema version that is accepted of a topic, what those who accept it refuse.
     """
 
-    def __init__(self, transport: AskTransport, members: Callable[[str], Sequence[Member[Any]]]) -> None:
+    def __init__(self, transport: AskTransport, refusals: Callable[[str], Mapping[str, tuple[Refusing, ...]]]) -> None:
         self._transport = transport
-        self._members = members
+        self._refusals = refusals
         self._tasks: dict[str, asyncio.Task[None] | None] = {}
         self._sender = f"{random_bits(64):016x}"
         self._closed = False
@@ -74,7 +72,7 @@ class Reporter:
         told: set[str] = set()
         await asyncio.sleep(REPORT_DELAY_S * uniform())
         while True:
-            refusals = refused_by(self._members(topic))
+            refusals = self._refusals(topic)
             for accepts in sorted(told | refusals.keys())[:REPORTED_SCHEMAS_MAX]:
                 sender = f"{self._sender}-{accepts}"
                 report = Report(sender, identity(), accepts, refusals.get(accepts, ()))

@@ -8,6 +8,9 @@ from typing import Any, Protocol, TypeVar
 from parasync.protocol import TOMBSTONE, Version
 from parasync.runtime._group import Group
 from parasync.runtime._member import Member
+from parasync.runtime._mirror_seat import MirrorSeat
+from parasync.runtime._mirror_stream import MirrorChanges
+from parasync.runtime._mirror_views import MirrorChange
 from parasync.runtime._pen import Pen
 from parasync.runtime._stream import Changes
 from parasync.runtime._views import Change
@@ -48,9 +51,21 @@ def listening(key: str, listener: Callable[[Change[T]], None]) -> Callable[[Chan
     return lambda change: listener(change) if tracing is None else tracing.told(key, change, listener)
 
 
+def listening_to_all(listener: Callable[[MirrorChange[T]], None]) -> Callable[[MirrorChange[T]], None]:
+    """The same for a new listener of a mirror."""
+    if tracing is None:
+        return listener
+    return lambda change: listener(change) if tracing is None else tracing.told(change.key, change, lambda _: listener(change))
+
+
 def stream_of(member: Member[T], group: Group, since: Version | None) -> Changes[T]:
     """A new stream of changes."""
     return Changes(member, group, since) if tracing is None else _TracedChanges(member, group, since)
+
+
+def mirror_stream_of(seat: MirrorSeat[T]) -> MirrorChanges[T]:
+    """A new stream of changes of a mirror."""
+    return MirrorChanges(seat) if tracing is None else _TracedMirrorChanges(seat)
 
 
 class _TracedPen(Pen):
@@ -77,4 +92,14 @@ class _TracedChanges(Changes[T]):
         change = await super().__anext__()
         if tracing is not None:
             tracing.told(self._member.key, change, None)
+        return change
+
+
+class _TracedMirrorChanges(MirrorChanges[T]):
+    """The same for a mirror."""
+
+    async def __anext__(self) -> MirrorChange[T]:
+        change = await super().__anext__()
+        if tracing is not None:
+            tracing.told(change.key, change, None)
         return change

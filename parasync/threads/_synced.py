@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
-from parasync.errors import ClosedError, UsageError
+from parasync.errors import UsageError
 from parasync.protocol import Envelope, GapPolicy, Version
 from parasync.runtime import _synced as runtime
 from parasync.runtime._cell import Cell
-from parasync.runtime._checks import check_wait
 from parasync.runtime._readable import Readable
 from parasync.runtime._recorder import Recorder
 from parasync.runtime._recovery import Pace
-from parasync.runtime._session import current
+from parasync.runtime._session import BlockingReads, current
 from parasync.runtime._sources import Refetch
-from parasync.runtime._stream import Changes as Stream
 from parasync.runtime._views import Change
 from parasync.threads._bus import Bus, place_of
-from parasync.threads._home import CALL_TIMEOUT_S, FORKED, Home
+from parasync.threads._changes import Changes
+from parasync.threads._home import CALL_TIMEOUT_S, FORKED
 from parasync.topic import Ref
 from parasync.transports._protocol import SyncTransport, Unsubscribe
 
@@ -129,10 +127,7 @@ class synced(Readable[T]):
             ClosedError: the replica was closed.
             UsageError: `since` is not a version, or `timeout_s` no number.
         """
-        if timeout_s is not None:
-            check_wait("timeout_s", timeout_s)
-        stream = self._home.enter(lambda: _Entered(self._inner.changes(since)), CALL_TIMEOUT_S, "a stream of changes")
-        return Changes(stream.stream, self._home, timeout_s, f"a change of {self.key!r}")
+        return Changes(self._home, lambda: self._inner.changes(since), timeout_s, f"a change of {self.key!r}")
 
     def close(self) -> None:
         """End the replica: silent at once, from any thread; may be called again. The last value stays readable.
@@ -146,7 +141,7 @@ class synced(Readable[T]):
 
     def _orphan(self) -> None:
         """See `Outer`: what is read of a replica that hears nothing any more would be wrong for ever."""
-        self._member = self._newest = self._seat = _Orphan()  # type: ignore[assignment]
+        self._member = self._newest = self._seat = Orphan()  # type: ignore[assignment]
         # It may hold a lock of a thread that was not forked; without it, nothing is done when the replica is dropped.
         del self._inner._member
 
@@ -164,70 +159,18 @@ class synced(Readable[T]):
         return f"<synced {self.key!r} of another process>" if self._home.orphaned else super().__repr__()
 
 
-class Changes(Generic[T]):
-    """The changes of one replica, for one thread at a time; made by `changes`.
-
-    Args:
-        stream: the stream in the loop.
-        home: the loop thread.
-        timeout_s: how long each change may take to come, in seconds.
-        what: names a change in an error.
-    """
-
-    def __init__(self, stream: Stream[T], home: Home, timeout_s: float | None, what: str) -> None:
-        self._stream = stream
-        self._home = home
-        self._timeout_s = timeout_s
-        self._what = what
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Change[T]:
-        async def step() -> Change[T] | None:
-            return await anext(self._stream, None)
-
-        change = None
-        with contextlib.suppress(ClosedError):  # the end of the loop thread is the end of the replica too
-            change = self._home.call(step, self._timeout_s, self._what)
-        if change is None:
-            raise StopIteration
-        return change
-
-    def close(self) -> None:
-        """Stop; may be called again, and from any thread."""
-        self._stream.end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-
-class _Entered(Generic[T]):
-    """A stream that listens from the beginning, as something that a home can enter."""
-
-    def __init__(self, stream: Stream[T]) -> None:
-        self.stream = stream
-
-    async def __aenter__(self) -> Self:
-        await self.stream.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.stream.end()
-
-
-class _Orphan:
+class Orphan:
     """Stands for what belongs to the parent of a forked process."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise UsageError(FORKED)
 
 
-def reads(replica: synced[T]) -> T:
-    """As `parasync.http.reads`, for replicas of this module: the value, at least as new as what the client has seen.
+def reads(replica: BlockingReads[T]) -> T:
+    """As `parasync.http.reads`, for what this module makes: the value, at least as new as what the client has seen.
+
+    Args:
+        replica: e.g. `synced(USERS["1"], bus)` or `users.one("1")`.
 
     Raises:
         AskTimeoutError: that did not come in time, and the session refuses what is late.

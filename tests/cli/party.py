@@ -1,7 +1,7 @@
 """A process to look at: `python -m tests.cli.party URL PREFIX ROLE TOPIC SCHEMA` serves or reads one object until it is ended.
 
 The roles: `authority` writes one object, `loading` never gets ready, `reader` and `text` hold a replica that expects a number
-or a text, `rogue` publishes another content of the version that is there.
+or a text, `mirror` holds all objects as numbers, `rogue` publishes another content of the version that is there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sys
 
-from parasync import Envelope, Topic, authority, synced
+from parasync import Envelope, Topic, authority, mirror, synced
 from parasync.errors import ParseError
 from parasync.protocol import Ask
 from parasync.transports.nats import NatsTransport, PrefixedSubjects
@@ -29,6 +29,11 @@ async def main(url: str, prefix: str, role: str, name: str, schema: str) -> None
             bus.publish(f"{name}:1", Envelope(8, schema, held.sequence, held.epoch))
             await bus.flush()
             await going_on()
+        elif role == "mirror":
+            async with mirror(topic, bus) as all_of_it:
+                print(f"loads {all_of_it.topic.name}", flush=True)
+                await all_of_it.ready()
+                await going_on()
         else:
             async with synced(topic["1"], bus) as replica:
                 if role == "reader":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -135,6 +136,43 @@ def test_stale_though_somebody_serves(parties: Parties) -> None:
     assert f"[{reader.process.pid}]" in findings[0]["process"]
     assert "is still loading" in findings[0]["text"]
     assert findings[-1]["text"].startswith("the authority is loading")
+
+
+def test_a_mirror_is_a_row(parties: Parties) -> None:
+    parties.start("authority", "user")
+    holder = parties.start("mirror", "user", "1.2")
+    assert examined(parties.shell) == (OK, [])
+    [_, row] = [json.loads(line) for line in parties.shell.out("top", "--once", "--json").splitlines()]
+    assert (row["role"], row["process"]["pid"], row["condition"]) == ("mirror", holder.process.pid, "ok")
+    assert (row["accepts"], row["objects"], row["statuses"], row["keys"]) == ("1.2", 1, {"ok": 1}, [])
+    assert row["counters"]["applied"] == 1
+    assert row["age_s"] < DEADLINE_S
+    assert re.search(r"user +mirror +party.py\S* +1 +1\.2 .* ok", parties.shell.out("top"))
+
+
+def test_a_mirror_that_refuses_a_version(parties: Parties) -> None:
+    owner = parties.start("authority", "user", "2.0")
+    old = parties.start("mirror", "user", "1.0")
+    code, [finding] = examined(parties.shell)
+    assert (code, finding["kind"]) == (REFUSED, "refused")
+    assert f"[{old.process.pid}]" in finding["process"]
+    assert "refuses 1 object of schema 2.0 (another schema major); it takes 1.0; user:1: " in finding["text"]
+    owner.wait_for("refuse it, e.g. .*1 objects of schema 2.0", "err")
+    freeze(old)
+    assert "by 1 reader" in parties.shell.out("top"), "it told its authority"
+
+
+def test_a_mirror_that_is_stale(parties: Parties) -> None:
+    parties.start("loading", "user")
+    holder = parties.start("mirror", "user", ready=False)
+    holder.wait_for("loads")
+    code, findings = UNANSWERED, []
+    while code == UNANSWERED or not any(each["kind"] == "stale" for each in findings):
+        code, findings = examined(parties.shell)
+    assert code == STALE
+    assert f"[{holder.process.pid}]" in findings[0]["process"]
+    assert findings[0]["text"].startswith("its mirror is stale, never proven; user: ")
+    assert "is still loading" in findings[0]["text"]
 
 
 def test_one_version_with_two_contents(parties: Parties) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from parasync import ABSENT, InProcessTransport, Topic, authority, synced
+from parasync import ABSENT, InProcessTransport, Topic, authority, mirror, synced
 from parasync.protocol import Answer, Ask, Noted, Refusing, Report, Request
 from parasync.runtime import _census, _hub
 from parasync.runtime._refusals import FORGET_AFTER_S
@@ -144,3 +144,32 @@ def test_a_transport_that_is_closed_ends_the_reports(seed: int) -> None:
         await replica.aclose()
 
     run(main, seed=seed)
+
+
+def test_a_mirror_reports_all_that_it_refuses_as_one() -> None:
+    async def main() -> None:
+        async with InProcessTransport() as bus, authority(NEW, bus) as owner:
+            for ident in "abc":
+                await owner.put(ident, ident)
+            async with mirror(OLD, bus) as notes:
+                await notes.ready()
+                await passing(2 * REPORT_DELAY_S)
+                told = [(each.accepts, each.schema_version, each.error, each.keys) for each in owner.refusals]
+                assert told == [("1.0", "2.0", "SchemaSkewError", 3)]
+                await owner.delete("a")
+                await passing(REPORT_INTERVAL_S)
+                assert [each.keys for each in owner.refusals] == [2]
+                await owner.delete("b")
+                await owner.delete("c")
+                await passing(REPORT_INTERVAL_S)
+                assert owner.refusals == ()
+                [entry] = [entry for entry, _ in _census.listed() if type(entry).__name__ == "MirrorEntry"]
+                [status] = entry.statuses()
+                assert (status.statuses, status.objects, status.refusals, status.reason) == ({"ok": 1}, 0, (), "")
+                await owner.put("d", "d")
+                await passing(2 * REPORT_DELAY_S)
+                assert [each.keys for each in owner.refusals] == [1]
+            await passing(FORGET_AFTER_S + REPORT_INTERVAL_S)
+            assert owner.refusals == (), "who left repeats nothing"
+
+    run(main)

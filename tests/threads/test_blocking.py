@@ -27,7 +27,7 @@ from parasync.errors import (
     UsageError,
 )
 from parasync.protocol import EPOCH_MAX, Envelope
-from parasync.runtime import _authority, _synced
+from parasync.runtime import _authority, _mirror, _synced
 from parasync.stores import Draft, Outcome
 from parasync.threads import _home
 from parasync.transports.nats import NatsTransport
@@ -471,7 +471,10 @@ def test_an_authority_that_loads_answers_afterwards(bus: InProcessTransport) -> 
         assert note.fresh() == "text"
 
 
-@pytest.mark.parametrize(("mine", "theirs"), [(threads.synced, _synced.synced), (threads.authority, _authority.authority)])
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [(threads.synced, _synced.synced), (threads.authority, _authority.authority), (threads.mirror, _mirror.mirror)],
+)
 def test_nothing_is_missing_and_nothing_is_called_otherwise(mine: Any, theirs: Any) -> None:
     """The same names with the same parameters; `aclose` is `close`, and times are here in every call."""
     for name, function in inspect.getmembers(theirs, inspect.isfunction):

@@ -165,7 +165,9 @@ FORKED = """
     changes = note.changes(timeout_s=30)
     own = threads.per_process(lambda: threads.synced(NOTES["a"], threads.connect(URL, name=f"own of {os.getpid()}")))
     other = threads.authority(Topic("other", str, version="1.0"), bus)
-    note.ready(), own().ready()
+    notes = threads.mirror(NOTES, bus)
+    one, by_text, steps = notes.one("a"), notes.index(str), notes.changes(timeout_s=30)
+    note.ready(), own().ready(), notes.ready()
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -176,6 +178,13 @@ FORKED = """
             "subscribe": lambda: note.subscribe(print), "close": note.close, "put": lambda: other.put("a", "x"),
             "get of it": lambda: other.get("a"), "close of it": other.close, "connected": lambda: bus.connected,
             "flush": bus.flush, "close of bus": bus.close, "on its bus": lambda: threads.synced(NOTES["a"], bus),
+            "item": lambda: notes["a"], "len": lambda: len(notes), "in": lambda: "a" in notes, "all": lambda: list(notes),
+            "items": lambda: list(notes.items()), "loaded": lambda: notes.loaded, "status of all": lambda: notes.status,
+            "version_of": lambda: notes.version_of("a"), "stats of all": lambda: notes.stats, "saved": notes.snapshot,
+            "index": lambda: notes.index(str), "by text": lambda: by_text["first"], "all ready": notes.ready,
+            "all fresh": notes.fresh, "at_least": lambda: notes.at_least(note.version, "a"), "one": lambda: one.value,
+            "find": lambda: notes.find("note:a"), "steps": notes.changes, "step": lambda: next(steps),
+            "listen": lambda: notes.subscribe(print), "close of all": notes.close,
         }
         for name, call in calls.items():
             try:
@@ -183,15 +192,15 @@ FORKED = """
             except UsageError as error:
                 assert "forked" in str(error), error
         assert not other.serving
-        print(repr(note), repr(bus), repr(other))
+        print(repr(note), repr(notes), repr(bus), repr(other), sep="\\n")
         print(own().ready(), "in the child")
-        del bus, note, other, changes, calls
+        del bus, note, other, changes, calls, notes, one, by_text, steps
         gc.collect()
         os.write(writing, b"!")
         sys.exit(0)
     os.read(reading, 1)
     assert os.waitpid(child, 0)[1] == 0
-    print(note.fresh(), own().fresh(), bus.connected, "in the parent")
+    print(note.fresh(), own().fresh(), notes.fresh(), notes["a"], bus.connected, "in the parent")
     """
 
 
@@ -201,9 +210,10 @@ def test_a_forked_process_shares_nothing(server: NatsServer, owner: threads.auth
     done = script(FORKED, server.url, "-W", "ignore:This process:DeprecationWarning", fast=fast)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "<synced 'note:a' of another process> <Bus of another process> <authority 'other' of another process>",
+        *("<synced 'note:a' of another process>", "<mirror 'note:*' of another process>"),
+        *("<Bus of another process>", "<authority 'other' of another process>"),
         "first in the child",
-        "first first True in the parent",
+        "first first None first True in the parent",
     ]
     assert done.returncode == 0
 

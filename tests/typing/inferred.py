@@ -153,6 +153,12 @@ def threads_know_their_type() -> None:
         assert_type(threads.reads(ada), User)
         for change in ada.changes(timeout_s=5):
             assert_type(change, Change[User])
+        users = threads.mirror(USERS, bus)
+        assert_type(users, threads.mirror[User])
+        assert_type(users["123"], User)
+        assert_type(threads.reads(users.one("123")), User)
+        for step in users.changes():
+            assert_type(step, MirrorChange[User])
         owner = threads.authority(USERS, bus)
         assert_type(owner, threads.authority[User])
         assert_type(owner.put("1", User(1, "Ada")), Version)
@@ -179,6 +185,7 @@ async def mirrors_know_their_type() -> None:
         assert_type(users.status, Status)
         assert_type(users.version_of("123"), Version | None)
         assert_type(await users.at_least(Version(1, 2), "123"), User)
+        assert_type(await reads(users.one("123")), User)
         by_name = users.index(lambda user: user.name)
         assert_type(by_name, Index[str, User])
         assert_type(by_name["Ada"], Mapping[str, User])
