@@ -97,7 +97,7 @@ def test_the_readme_has_two_commands_that_set_up_everything() -> None:
     assert [command.count("\n") for command in commands] == [0, 0], "each of them is one line to copy"
     demo, suite = commands
     assert demo.endswith("parasync demo")
-    assert suite.endswith("-m pytest")
+    assert suite.endswith("-m pytest -n auto --dist loadfile")
     assert all(command.startswith("python3 -m venv ") for command in commands)
 
 

@@ -183,7 +183,7 @@ PLANTED: Final = (
     ),
     Mutant(
         Office, "claim", "an epoch is claimed before it is served",
-        "await self._store.claim(self._topic, epoch)",
+        "await self._store.claim(self._topic, epoch, lost=heard > stored)",
         "await self._store.state(self._topic)",
     ),
     Mutant(Desk, "_found", "lost history is repaired", "if found.needs_repair:", "if False:"),
