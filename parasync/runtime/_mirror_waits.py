@@ -38,6 +38,8 @@ class Waits(Mirrored[T], Generic[T]):
     async def fresh(self, max_stale_s: float = 0.0, timeout_s: float | None = None) -> None:
         """Wait until all objects are proven to be current not longer than `max_stale_s` seconds ago; asks if that is longer.
 
+        Objects of which the newest version cannot be read do not hinder that: the status is `SKEW` then.
+
         Args:
             max_stale_s: how old the proof may be, in seconds; 0 asks in any case where something can be lost.
             timeout_s: how long to wait at most, in seconds; None for as long as it takes.

@@ -146,8 +146,8 @@ class _Simulation:
         self.journal.broken("P7", "event loop", f"{context.get('message')}: {error!r}")
 
     def _count(self, world: World) -> None:
-        for reader in world.readers:
-            world.judge.storms(reader.name, reader.tap.asked_s)
+        for party in (*world.readers, *world.keepers):
+            world.judge.storms(party.name, party.tap.asked_s)
 
 
 def converges_within_s(topology: Topology) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from functools import partial
 from typing import Any
 
 import attrs
@@ -18,9 +19,11 @@ from parasync.testing.simulation._course import Event, Strike
 from parasync.testing.simulation._disk import Disk
 from parasync.testing.simulation._journal import NOWHERE, Journal, place_of
 from parasync.testing.simulation._judge import Judge
+from parasync.testing.simulation._keeper import Keeper
+from parasync.testing.simulation._mirror_judge import MirrorJudge
 from parasync.testing.simulation._patron import Patron, other_major
 from parasync.testing.simulation._reader import Reader
-from parasync.testing.simulation._scenario import FaultPlan, Topology
+from parasync.testing.simulation._scenario import PATTERN, FaultPlan, Topology
 from parasync.testing.simulation._tap import Tap
 
 
@@ -44,22 +47,27 @@ class World:
         self._seed = seed
         self._only = only
         self._wire: Any = topology.transport()
-        if not topology.monolith and not self._wire.capabilities.ask:
-            raise UsageError("got a transport that cannot ask, expected one that can where messages are lost")
+        if (not topology.monolith or topology.mirrors) and not self._wire.capabilities.ask:
+            raise UsageError("got a transport that cannot ask, expected one that can where messages are lost or mirrors are")
         self._buses: list[FaultyTransport] = []
         self._calm = False
-        self.keys = tuple(topology.topic[str(number)].key for number in range(topology.keys))
+        self.keys = tuple(topology.topic[self._ident(number)].key for number in range(topology.keys))
         names = ["disk"] if topology.disks == "shared" else [f"disk {number + 1}" for number in range(topology.authorities)]
         self.disks = [self._disk(name) for name in names]
         self.judge = Judge(topology, journal, self.disks)
+        connect = partial(self._connect, bytes_max=topology.answer_bytes)
         self.patrons = [
-            Patron(f"authority {number + 1}", topology, self.disks[number % len(self.disks)], self._connect, journal)
+            Patron(f"authority {number + 1}", topology, self.disks[number % len(self.disks)], connect, journal)
             for number in range(topology.authorities)
         ]
         self.readers: list[Reader] = []
+        self.keepers: list[Keeper] = []
         self._services: list[asyncio.Task[None]] = []
         self._starts: set[asyncio.Task[None]] = set()
         self._unreadable: set[int] = set()
+
+    def _ident(self, number: int) -> str:
+        return f"{'odd' if number % 2 else PATTERN.partition(':')[0]}:{number}" if self._topology.pattern else str(number)
 
     def _disk(self, name: str) -> Disk:
         faults = attrs.evolve(self._faults.store, seed=_seed(self._seed, name), only=self._strikes_of(name))
@@ -74,7 +82,7 @@ class World:
         """What may strike one party; None for whatever the rates say."""
         return None if self._only is None else frozenset(strike[1:] for strike in self._only if strike[0] == who)
 
-    def _connect(self, who: str, *, shares: bool = False) -> Tap:
+    def _connect(self, who: str, *, shares: bool = False, bytes_max: int = 0) -> Tap:
         """A connection of its own for one party."""
         bus = self._wire
         if not self._topology.monolith:
@@ -88,7 +96,7 @@ class World:
         encodes = not topology.monolith
         return Tap(
             who, bus, self.journal, self.judge,
-            conflates=topology.conflates, encodes=encodes, beats=topology.beats, shares=shares,
+            conflates=topology.conflates, encodes=encodes, beats=topology.beats, shares=shares, bytes_max=bytes_max,
         )  # fmt: skip
 
     async def begin(self) -> None:
@@ -104,9 +112,20 @@ class World:
             self.readers.append(reader)
             for index in range(topology.replicas):
                 reader.join(self.keys[index % len(self.keys)])
+        for number in range(topology.mirrors):
+            self._keep(f"mirror {number + 1}")
         for number, service in enumerate(topology.services, 1):
             work = service(self._connect(f"service {number}"))
             self._services.append(asyncio.create_task(work, name=f"service {number}"))
+
+    def _keep(self, name: str) -> None:
+        """One more process with a mirror."""
+        topology, tap = self._topology, self._connect(name, shares=True)
+        held = [key for number, key in enumerate(self.keys) if not topology.pattern or number % 2 == 0]
+        judge = MirrorJudge(name, topology, self.journal, self.judge.truth, held)
+        keeper = tap.onlooker = Keeper(name, topology, judge, tap, self.journal)
+        keeper.open()
+        self.keepers.append(keeper)
 
     def do(self, event: Event) -> None:
         """One thing happens."""
@@ -116,6 +135,8 @@ class World:
         """Everybody's replicas are read."""
         for watched in tuple(self.judge.watched):
             self.judge.look(watched)
+        for keeper in self.keepers:
+            keeper.look()
         for service in self._services:
             if service.done() and not service.cancelled() and (error := service.exception()) is not None:
                 self.journal.broken("P7", service.get_name(), f"raised {error!r}")
@@ -151,6 +172,8 @@ class World:
         self.judge.at_rest(truth)
         for reader in self.readers:
             reader.at_rest()
+        for keeper in self.keepers:
+            keeper.at_rest(truth.contents)
 
     def write_all(self, number: int) -> None:
         """Each object is written once more by the one that serves, with numbers above this one."""
@@ -174,8 +197,8 @@ class World:
             task.cancel()
         if self._services or self._starts:
             await asyncio.wait((*self._services, *self._starts))
-        for reader in self.readers:
-            await reader.aclose()
+        for party in (*self.readers, *self.keepers):
+            await party.aclose()
         for patron in self.patrons:
             await patron.aclose()
         for bus in reversed(self._buses):
@@ -205,6 +228,10 @@ class World:
             written = self.journal.written[_pick(chosen.replicas, index).key] if chosen.replicas else {}
             version = Version(*max(written)) if written else None
             chosen.demand(index, how, version, patience_s)
+        for keeper in self.keepers:
+            key = _pick(self.keys, index)
+            written = self.journal.written[key]
+            keeper.demand(how, key, Version(*max(written)) if written else None, patience_s)
 
     def _join(self, reader: int, key: int, seed: int) -> None:
         if self.readers:
@@ -232,6 +259,12 @@ class World:
     def _spoil(self, reader: int, index: int) -> None:
         if self.readers:
             _pick(self.readers, reader).spoil(index)
+        if self.keepers:
+            _pick(self.keepers, index).spoil()
+
+    def _reopen(self, which: int) -> None:
+        if self.keepers:
+            _pick(self.keepers, which).reopen()
 
     def _rogue(self, key: int, number: int, above: int) -> None:
         """A frame of nobody, with the newest version or the one after it."""
