@@ -111,6 +111,12 @@ class Mirror(Proofs[T], Generic[T]):
             self.round.opened(range(BUCKETS))
         return self.round
 
+    def asked_again(self, now_s: float) -> Round:
+        """The round that is under way asks once more, or goes on."""
+        asking = cast("Round", self.round)
+        asking.sent_again(self.rules.needs_raised, now_s)
+        return asking
+
     def ask_failed(self, reason: str) -> None:
         """No usable answer came; the round goes on with the same ask."""
         self.rules.ask_failed(reason)

@@ -46,8 +46,8 @@ class Round:
     """What is asked, who answers, and which part is still open.
 
     Args:
-        needs: how many needs it was begun to close.
-        asked_s: when its first ask goes out, on the driver's clock.
+        needs: how many needs it closes.
+        asked_s: when its first ask goes out, on the driver's clock; or that attempt of it which is answered.
         compares: it begins with the digests of the buckets; else it goes through all of them.
     """
 
@@ -57,8 +57,8 @@ class Round:
     )  # fmt: skip
 
     def __init__(self, needs: int, asked_s: float, *, compares: bool) -> None:
-        self.needs: Final = needs
-        self.asked_s: Final = asked_s
+        self.needs = needs
+        self.asked_s = asked_s
         self.compares = compares
         self.epoch = -1
         """Of the life that answers, -1 before its first answer."""
@@ -89,6 +89,13 @@ class Round:
     def unplanned(self) -> bool:
         """Whether a pass begins, and what is known has to be spread over its buckets."""
         return self._planned is None and not self.compares
+
+    def sent_again(self, needs: int, asked_s: float) -> None:
+        """An ask goes out again. As long as nobody has answered, the round begins with that: an old beginning would make all
+        proofs by beats as much older, since it tells when the authority started.
+        """
+        if self.epoch == -1:
+            self.needs, self.asked_s = needs, asked_s
 
     def told_by(self, *, epoch: int, beat: int, uptime_s: float, floor: Version, history_epoch: int, lag_s: float) -> None:
         """Note who answers; later answers tell nothing that the first did not."""

@@ -120,13 +120,15 @@ class Mirroring:
             self._reconcile_s = min(self._reconcile_s, rules.beats_until_s)
         elif not rules.lossless and not rules.need_open:
             unheard = rules.beats_until_s == -math.inf
+            if unheard:
+                self._due_s = now_s  # the interval is jittered already
             self._seat.doubt("not proven for a reconcile interval" if unheard else "no beat has proven it of late")
 
     async def _ask(self, now_s: float) -> None:
         """One ask of the round that is under way, or the first of a new one."""
         seat, core = self._seat, self._seat.core
         with seat.lock:
-            asking = core.round or core.asked(now_s)
+            asking = core.asked(now_s) if core.round is None else core.asked_again(now_s)
             known = core.known() if asking.unplanned else []
         if asking.unplanned:
             spread = asking.spread(known)

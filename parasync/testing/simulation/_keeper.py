@@ -51,7 +51,8 @@ class Keeper:
         )
         opened.subscribe(self._changed)
         self._raised[0] = 0
-        seen = self._judge.seen = Reflection(self.name, opened, self._judge.seen.shown, self._raised, warm=warm is not None)
+        shown = {} if warm is None else self._judge.seen.shown
+        seen = self._judge.seen = Reflection(self.name, opened, shown, self._raised, warm=warm is not None)
         seen.index = opened.index(lambda value: group_of(value))
         seen.unique = opened.unique(self._strict)
         seen.where = opened.where(lambda value: group_of(value) == 0)
@@ -84,11 +85,11 @@ class Keeper:
 
     async def _reopened(self) -> None:
         old, saved = self._judge.seen.mirror, None
+        await self._closed(old)
         try:
             saved = old.snapshot()
         except NotReadyError:
             self._journal.note(self.name, "has nothing to save")
-        await self._closed(old)
         self.open(saved)
         self._reopening = None
 

@@ -102,7 +102,7 @@ class MirrorJudge:
                 self._broken("P1", f"shows {key} {place}, and has heard of epoch {seen.heard}")
             if place[0] > told and says is Status.OK:
                 self._broken("P6", f"heard of epoch {place[0]} for the first time, and says OK")
-            if was is not None and was[0] == place[0] and status is not Status.SKEW:
+            if was is not None and was[0] == place[0] and status is not Status.SKEW and seen.mirror.loaded.done:
                 lost = after(envelope) > was[1]
                 if lost != (stats.gaps == counted.gaps + 1):
                     self._broken("P4", f"had {key} {was}, heard {place} after {after(envelope)}; gaps {counted.gaps}, {stats.gaps}")
