@@ -77,17 +77,17 @@ class Keeper:
             if self._journal.now_s() < self._topology.safety_s:
                 await asyncio.sleep(FOLLOWER_RESTS_S)
 
-    def reopen(self) -> None:
-        """Save what there is, close the mirror, and begin another one with that; with nothing if nothing was loaded."""
+    def reopen(self, *, warm: bool) -> None:
+        """Close the mirror, and begin another one, with what was saved of it, or with nothing."""
         if self._reopening is None:
             self._journal.fault(self.name, "reopen", "closes its mirror")
-            self._reopening = asyncio.create_task(self._reopened(), name=f"{self.name} begins again")
+            self._reopening = asyncio.create_task(self._reopened(warm), name=f"{self.name} begins again")
 
-    async def _reopened(self) -> None:
+    async def _reopened(self, warm: bool) -> None:  # noqa: FBT001  # see reopen
         old, saved = self._judge.seen.mirror, None
         await self._closed(old)
         try:
-            saved = old.snapshot()
+            saved = old.snapshot() if warm else None
         except NotReadyError:
             self._journal.note(self.name, "has nothing to save")
         self.open(saved)

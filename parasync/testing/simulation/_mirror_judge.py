@@ -133,8 +133,8 @@ class MirrorJudge:
         if isinstance(response, Digests):
             reached["a mirror compared the digests of buckets"] += 1
         if isinstance(request, Scan) and isinstance(response, Scanned):
-            if response.covered is not None and not seen.mirror.loaded.done:
-                reached["a first load came page by page"] += 1
+            if response.covered is not None:
+                reached["a round goes on page by page" if seen.mirror.loaded.done else "a first load came page by page"] += 1
             if len(request.buckets) <= len(self._keys):
                 reached["a round asked for a few buckets only"] += 1
 

@@ -18,7 +18,7 @@ _OUTAGES: Final = ("partition", "disconnect", "slow", "hang")
 _STORE: Final = ("before", "after", "slow", "hang", "foreign")
 _HOW: Final = ("put", "put", "put", "update", "expected", "retry", "burst", "delete")
 
-_MIRRORED: Final = 0.4
+_MIRRORED: Final = 0.25
 """How many of the drawn worlds have mirrors."""
 _SMALL_BYTES: Final = 64
 """How much fits into an answer that takes one object of those that are drawn."""
@@ -90,7 +90,7 @@ def drawn_events(topology: Topology, faults: FaultPlan, seed: int) -> tuple[Even
         drawing.number += 1
         drawing.add("rogue", _index(chance), drawing.number, _index(chance) % 2)
     for _ in range(faults.processes.reopens if topology.mirrors else 0):
-        drawing.add("reopen", _index(chance))
+        drawing.add("reopen", _index(chance), _index(chance) % 3 > 0)
     return tuple(sorted(drawing.events, key=lambda event: event.at_s))
 
 

@@ -164,7 +164,7 @@ class ProcessFaults:
         cancels: somebody who waits for a replica gives up.
         joins: a reader opens one more replica.
         leaves: a reader closes a replica.
-        reopens: a mirror is closed, and another one begins with what was saved of it.
+        reopens: a mirror is closed, and another one begins, mostly with what was saved of it.
 
     Raises:
         UsageError: a count is none.

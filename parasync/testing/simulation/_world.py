@@ -262,9 +262,9 @@ class World:
         if self.keepers:
             _pick(self.keepers, index).spoil()
 
-    def _reopen(self, which: int) -> None:
+    def _reopen(self, which: int, warm: bool) -> None:  # noqa: FBT001  # an argument of an event
         if self.keepers:
-            _pick(self.keepers, which).reopen()
+            _pick(self.keepers, which).reopen(warm=warm)
 
     def _rogue(self, key: int, number: int, above: int) -> None:
         """A frame of nobody, with the newest version or the one after it."""
