@@ -59,7 +59,11 @@ MIRRORS: Final = (
         "asking.asked_s - asking.lag_s)",
         "asking.asked_s + 1.0)",
     ),
-    Mutant(Holdings, "_moved", "a digest forgets what stood before", "replace(key, before, after)", "replace(key, None, after)"),
+    Mutant(
+        Holdings, "_moved", "a digest forgets what stood before",
+        "replace(key, before, after)",
+        "replace(key, None, after)",
+    ),
     Mutant(
         Holdings, "_keep", "a mirror keeps what was refused",
         "self.refused[key] = refused",

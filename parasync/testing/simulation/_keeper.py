@@ -53,7 +53,7 @@ class Keeper:
         self._raised[0] = 0
         shown = {} if warm is None else self._judge.seen.shown
         seen = self._judge.seen = Reflection(self.name, opened, shown, self._raised, warm=warm is not None)
-        seen.index = opened.index(lambda value: group_of(value))
+        seen.index = opened.index(group_of)
         seen.unique = opened.unique(self._strict)
         seen.where = opened.where(lambda value: group_of(value) == 0)
         self._follower = asyncio.create_task(self._follow(seen), name=f"{self.name} is followed")
@@ -83,7 +83,7 @@ class Keeper:
             self._journal.fault(self.name, "reopen", "closes its mirror")
             self._reopening = asyncio.create_task(self._reopened(warm), name=f"{self.name} begins again")
 
-    async def _reopened(self, warm: bool) -> None:  # noqa: FBT001  # see reopen
+    async def _reopened(self, warm: bool) -> None:
         old, saved = self._judge.seen.mirror, None
         await self._closed(old)
         try:

@@ -105,7 +105,8 @@ class MirrorJudge:
             if was is not None and was[0] == place[0] and status is not Status.SKEW and seen.mirror.loaded.done:
                 lost = after(envelope) > was[1]
                 if lost != (stats.gaps == counted.gaps + 1):
-                    self._broken("P4", f"had {key} {was}, heard {place} after {after(envelope)}; gaps {counted.gaps}, {stats.gaps}")
+                    counts = f"counted {stats.gaps - counted.gaps} gaps"
+                    self._broken("P4", f"had {key} {was}, heard {place} after {after(envelope)}, and {counts}")
                 if lost and self._topology.gap == "refetch" and says is Status.OK:
                     self._broken("P6", f"had {key} {was}, heard {place} after {after(envelope)}, and says OK")
         if stats.parse_errors + stats.schema_skews > counted.parse_errors + counted.schema_skews and says is Status.OK:
@@ -192,8 +193,8 @@ class MirrorJudge:
                 self._broken("P6", f"says OK with a proof of {age_s} s ago")
             self._sure(self._journal.now_s() - age_s)
         if seen.warm:
-            self._journal.reached["a mirror showed what was saved" if status is not Status.OK else "what was saved was proven"] += 1
             seen.warm = status is not Status.OK
+            self._journal.reached["a mirror showed what was saved" if seen.warm else "what was saved was proven"] += 1
         for key in self._keys:
             self._look_at(key)
         if len(opened) > len(self._keys):
@@ -260,7 +261,9 @@ class MirrorJudge:
             stands, value = self._place(ident), opened.get(ident, _MISSING)
             if not content.readable:
                 unreadable = True
-            elif (stands or NOWHERE) != place or value != (self._topology.value(content.number) if content.number else _MISSING):
+                continue
+            wanted = self._topology.value(content.number) if content.number else _MISSING
+            if (stands or NOWHERE) != place or value != wanted:
                 self._broken("P5", f"stands at {key} {stands}; stored is {place}, {content}")
             if seen.followed.get(key, stands) != stands:
                 self._broken("P5", f"stands at {key} {stands}, told one who follows of {seen.followed[key]}")

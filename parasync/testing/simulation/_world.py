@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
-from parasync.codec import body_checksum
 from parasync.errors import UsageError
-from parasync.protocol import Envelope, Kind, Version
+from parasync.protocol import Version
 from parasync.testing._faults import Struck
 from parasync.testing._faulty_transport import FaultyTransport
 from parasync.testing.simulation._course import Event, Strike
 from parasync.testing.simulation._disk import Disk
+from parasync.testing.simulation._forger import forged, seed_envelope
 from parasync.testing.simulation._journal import NOWHERE, Journal, place_of
 from parasync.testing.simulation._judge import Judge
 from parasync.testing.simulation._keeper import Keeper
@@ -197,8 +197,10 @@ class World:
             task.cancel()
         if self._services or self._starts:
             await asyncio.wait((*self._services, *self._starts))
-        for party in (*self.readers, *self.keepers):
-            await party.aclose()
+        for reader in self.readers:
+            await reader.aclose()
+        for keeper in self.keepers:
+            await keeper.aclose()
         for patron in self.patrons:
             await patron.aclose()
         for bus in reversed(self._buses):
@@ -236,21 +238,7 @@ class World:
     def _join(self, reader: int, key: int, seed: int) -> None:
         if self.readers:
             name = _pick(self.keys, key)
-            _pick(self.readers, reader).join(name, self._seed_envelope(name, seed))
-
-    def _seed_envelope(self, key: str, choice: int) -> Envelope[Any] | None:
-        """Nothing, an old version, or one that never was."""
-        written = sorted(place for place, content in self.journal.written[key].items() if content.readable and content.number)
-        kind = choice % 4
-        if kind == 0 or (kind == 1 and not written):
-            return None
-        self.journal.reached["joined with a seed"] += 1
-        if kind == 1:
-            epoch, sequence = _pick(written, choice // 4)
-            number = self.journal.written[key][epoch, sequence].number
-        else:
-            epoch, sequence, number = (1 if kind == 2 else 1 << 52), 1 + choice // 4, 1_000_000 + choice
-        return Envelope(self._topology.value(number), self._topology.topic.version, sequence, epoch)
+            _pick(self.readers, reader).join(name, seed_envelope(self.journal, self._topology, name, seed))
 
     def _leave(self, reader: int, index: int, _: int) -> None:
         if self.readers:
@@ -262,24 +250,17 @@ class World:
         if self.keepers:
             _pick(self.keepers, index).spoil()
 
-    def _reopen(self, which: int, warm: bool) -> None:  # noqa: FBT001  # an argument of an event
+    def _reopen(self, which: int, warm: bool) -> None:
         if self.keepers:
             _pick(self.keepers, which).reopen(warm=warm)
 
     def _rogue(self, key: int, number: int, above: int) -> None:
-        """A frame of nobody, with the newest version or the one after it."""
         name = _pick(self.keys, key)
-        written = self.journal.written[name]
         # Within one process there is nobody who could.
-        if written and not self._topology.monolith:
-            epoch, sequence = max(written)
-            place = (epoch, sequence + above)
-            self.journal.forged[name].setdefault(place, set()).add(number)
-            self.journal.fault("nobody", "rogue", f"publishes {name} {Version(*place)}")
-            topic, codec = self._topology.topic, self._wire.codec
-            body = topic.encode(self._topology.value(number), codec)
-            checksum = body_checksum(Kind.STATE, topic.version, body)
-            self._wire.publish(name, Envelope(body, topic.version, place[1], place[0], checksum=checksum))
+        if not self._topology.monolith:
+            frame = forged(self.journal, self._topology, self._wire.codec, name, number, above)
+            if frame is not None:
+                self._wire.publish(name, frame)
 
     def _kill(self, who: int, point: str) -> None:
         _pick(self.patrons, who).kill(point)
