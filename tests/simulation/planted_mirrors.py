@@ -22,16 +22,6 @@ MIRRORS: Final = (
         "if mine[number] != digests.buckets[number]",
         "if False",
     ),
-    Mutant(
-        Mirror, "digests_received", "what a mirror refused is asked for again",
-        "differing = {number for number in range(BUCKETS) if mine[number] != digests.buckets[number]} | refused",
-        "differing = {number for number in range(BUCKETS) if mine[number] != digests.buckets[number]}",
-    ),
-    Mutant(
-        Mirror, "live_received", "what came live to a mirror has to be confirmed",
-        "self._unconfirmed.add(key)",
-        "pass",
-    ),
     Mutant(Mirror, "_accept", "one life answers a round", "asking.epoch not in (-1, said.epoch)", "False"),
     Mutant(
         Mirror, "_accept", "who was deposed proves no mirror",

@@ -46,7 +46,7 @@ def drawn_topology(seed: int) -> Topology:
     return attrs.evolve(
         topology,
         mirrors=_one_of(chance, (1, 1, 2)),
-        pattern=chance.random() < 0.25,
+        pattern=chance.random() < 0.4,
         answer_bytes=_one_of(chance, (0, 0, _SMALL_BYTES)),
     )
 
