@@ -22,7 +22,6 @@ MIRRORS: Final = (
         "if mine[number] != digests.buckets[number]",
         "if False",
     ),
-    Mutant(Mirror, "_accept", "one life answers a round", "asking.epoch not in (-1, said.epoch)", "False"),
     Mutant(
         Mirror, "_accept", "who was deposed proves no mirror",
         "said.epoch < rules.current_epoch",
@@ -69,14 +68,12 @@ MIRRORS: Final = (
     Mutant(Round, "page", "an answer covers no more than it says", "end = covered", "pass"),
     Mutant(Catalogue, "keys_of", "what was not named is told of", ".union(self._buckets[bucket])", ""),
     Mutant(Page, "_outcome", "what differs is told of", "is_same(position, Position.of(held))", "True"),
-    Mutant(Page, "_outcome", "what is gone is told of", "ABSENT_OBJECT if key in self._named else None", "None"),
     Mutant(MirrorSeat, "interrupted", "an interruption makes a mirror doubt", "self.doubt(reason)", "pass"),
     Mutant(MirrorSeat, "deliver", "a mirror of a pattern holds what matches", "if self.core.concerns(key):", "if True:"),
     Mutant(Audience, "_drain", "a raising listener of a mirror harms nobody", "self.report(error) or fatal", "error"),
     Mutant(Mirroring, "_ask", "failures of a mirror make pauses", "self._backoff.next_delay_s()", "0.0"),
     Mutant(Mirroring, "_ask", "a failure does not end a mirror", "if ends_this_task(error):", "if True:"),
     Mutant(Mirroring, "_run", "a mirror that was not proven for long asks", "if now_s >= self._reconcile_s:", "if False:"),
-    Mutant(Mirroring, "_reconcile", "an interval that is jittered needs no jitter", "if unheard:", "if False:"),
     Mutant(Waits, "fresh", "who demands a proof of a mirror gets one so young", "late = self.age_s", "late = 0.0"),
     Mutant(Waits, "_at", "a version that a mirror shows is waited for", "held.version >= version", "True"),
     Mutant(

@@ -269,6 +269,9 @@ class MirrorJudge:
                 self._broken("P5", f"stands at {key} {stands}, told one who follows of {seen.followed[key]}")
         if opened.status is not (Status.SKEW if unreadable else Status.OK):
             self._broken("P5", f"says {opened.status.name}: {opened.reason}")
+        beats_s = self._topology.terms.beat_interval_s if self._topology.beats else self._truth.stale_after_s
+        if opened.age_s > 2 * beats_s:
+            self._broken("P5", f"has a proof of {opened.age_s} s ago, where one is expected every {beats_s} s")
         self._arranged()
 
     def _arranged(self) -> None:
