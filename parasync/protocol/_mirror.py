@@ -123,9 +123,7 @@ class Mirror(Proofs[T], Generic[T]):
             bytes_max: the largest ask.
         """
         asking, epoch = cast("Round", self.round), self.rules.current_epoch
-        if asking.epoch == -1:
-            # What nobody has answered is asked anew, and serves what was raised since.
-            asking.asked_s, asking.needs = now_s, self.rules.needs_raised
+        asking.sent(self.rules.needs_raised, now_s)
         if asking.compares:
             return Compare(epoch)
         return asking.scan(self._where, epoch=epoch, floor=self.floor, prefix=self.prefix, bytes_max=bytes_max)

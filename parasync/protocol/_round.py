@@ -46,7 +46,7 @@ class Round:
     """What is asked, who answers, and which part is still open.
 
     Args:
-        needs: how many needs it was begun to close.
+        needs: how many needs it closes.
         asked_s: when the first of its asks that is answered goes out, on the driver's clock.
         compares: it begins with the digests of the buckets; else it goes through all of them.
     """
@@ -89,6 +89,13 @@ class Round:
     def unplanned(self) -> bool:
         """Whether a pass begins, and what is known has to be spread over its buckets."""
         return self._planned is None and not self.compares
+
+    def sent(self, needs: int, asked_s: float) -> None:
+        """An ask goes out. As long as nobody has answered, the round begins with that, and serves what was raised since: an old
+        beginning would make all proofs by beats as much older, since it tells when the authority started.
+        """
+        if self.epoch == -1:
+            self.needs, self.asked_s = needs, asked_s
 
     def told_by(self, *, epoch: int, beat: int, uptime_s: float, floor: Version, history_epoch: int, lag_s: float) -> None:
         """Note who answers; later answers tell nothing that the first did not."""

@@ -38,6 +38,8 @@ class Waits(Mirrored[T], Generic[T]):
     async def fresh(self, max_stale_s: float = 0.0, timeout_s: float | None = None) -> None:
         """Wait until all objects are proven to be current not longer than `max_stale_s` seconds ago; asks if that is longer.
 
+        Objects of which the newest version cannot be read do not hinder that: the status is `SKEW` then.
+
         Args:
             max_stale_s: how old the proof may be, in seconds; 0 asks in any case where something can be lost.
             timeout_s: how long to wait at most, in seconds; None for as long as it takes.
@@ -52,8 +54,20 @@ class Waits(Mirrored[T], Generic[T]):
         rules = self._core.rules
         surely = rules.lossless and not rules.need_open
         if not (surely or self.age_s < max_stale_s) or not self._core.proven:
+            since_s = self._seat.pace.clock() - max_stale_s
             number = self._demand("a read demands fresh values")
-            await self._until(lambda: rules.needs_closed >= number, timeout_s, "a proof")
+
+            def proven() -> bool:
+                nonlocal number
+                if rules.needs_closed < number:
+                    return False
+                # While a store is slow, an authority answers for an earlier moment.
+                late = self.age_s > self._seat.pace.clock() - since_s
+                if late:
+                    number = self._seat.doubt("the proof is older than a read demands")
+                return not late
+
+            await self._until(proven, timeout_s, "a proof")
 
     async def at_least(self, version: Version, ident: str, timeout_s: float | None = None) -> T:
         """An object once it is at this version or a later one: read what another service has just written.

@@ -120,6 +120,8 @@ class Mirroring:
             self._reconcile_s = min(self._reconcile_s, rules.beats_until_s)
         elif not rules.lossless and not rules.need_open:
             unheard = rules.beats_until_s == -math.inf
+            if unheard:
+                self._due_s = now_s  # the interval is jittered already
             self._seat.doubt("not proven for a reconcile interval" if unheard else "no beat has proven it of late")
 
     async def _ask(self, now_s: float) -> None:

@@ -223,6 +223,8 @@ def topologies() -> st.SearchStrategy[Topology]:
         conflates=st.booleans(),
         gap=st.sampled_from(["refetch", "apply"]),
         actions=st.integers(0, 40),
+        mirrors=st.integers(0, 1),
+        pattern=st.booleans(),
     ).map(_as_in_a_monolith)
 
 

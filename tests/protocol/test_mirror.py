@@ -441,6 +441,19 @@ def test_a_message_has_room_for_few_names() -> None:
     assert parts[-1][1:] == ("", 255)
 
 
+def test_a_round_begins_with_the_attempt_that_is_answered() -> None:
+    mirror = proven(A, B)
+    mirror.rules.need_raised("interrupted")
+    ask(mirror, 200.0)
+    mirror.ask_failed("no answer within 1 s")
+    mirror.rules.need_raised("a version was lost")
+    take(mirror, ask(mirror, 203.0), digests(A, ("t:b", state("2.2")), uptime_s=143.0))
+    take(mirror, ask(mirror, 209.0), told(("t:b", state("2.2"))))
+    assert not mirror.rules.need_open, "both were raised before that attempt was sent"
+    assert mirror.rules.proven_s == 203.0
+    assert mirror.base.started_s == 60.0, "not 57: beats would prove three seconds less for as long as this life lasts"
+
+
 def test_what_becomes_known_or_is_forgotten_during_a_round_is_named_or_not() -> None:
     keys = sorted(("t:a", "t:b", "t:c"), key=place)
     mirror = proven(*[(key, tombstone("2.3")) for key in keys[:2]], prefix="t:", floor=Version(2, 1))

@@ -38,7 +38,7 @@ from parasync.errors import (
     SnapshotError,
     UsageError,
 )
-from parasync.protocol import Probe
+from parasync.protocol import Digests, Probe, Request, Response, Scanned
 from parasync.testing import Cut, Faults, FaultyTransport, settle, sweep
 from tests.lossy import LossyTransport
 from tests.runtime.kit import in_threads, pace, promptly, terms, turns
@@ -612,6 +612,51 @@ async def test_reads_demand_a_proof_or_a_version() -> None:
                 await asyncio.wait_for(waits, 1)
 
 
+class _Lagging(LossyTransport):
+    """Its authority answers for an earlier moment, as one does whose store is slow."""
+
+    lag_s = 0.0
+
+    async def ask(self, topic: str, request: Request, timeout_s: float) -> Response:
+        """See `AskTransport`."""
+        response = await super().ask(topic, request, timeout_s)
+        return attrs.evolve(response, lag_s=self.lag_s) if isinstance(response, Digests | Scanned) else response
+
+
+@in_virtual_time
+async def test_a_proof_of_an_earlier_moment_is_not_what_a_read_demands() -> None:
+    async with AsyncExitStack() as stack:
+        bus = _Lagging()
+        await served(stack, bus, "ada")
+        users = await stack.enter_async_context(a_mirror(bus))
+        await users.ready()
+        await asyncio.sleep(1.0)
+        bus.lag_s, asks = 5.0, bus.asks
+        reading = asyncio.create_task(users.fresh())
+        await users.fresh(max_stale_s=6.0)
+        await asyncio.sleep(3.0)
+        assert not reading.done()
+        assert bus.asks < asks + 10, "it backs off"
+        bus.lag_s = 0.0
+        await reading
+        assert users.age_s < 3.0
+
+
+@in_virtual_time
+async def test_where_nobody_beats_reconciling_is_not_seen() -> None:
+    async with AsyncExitStack() as stack:
+        bus = LossyTransport()
+        await served(stack, bus, "ada")
+        users = await stack.enter_async_context(a_mirror(bus))
+        await users.ready()
+        await users.when_idle()
+        asks, seen = bus.asks, set()
+        while bus.asks < asks + 3:
+            await asyncio.sleep(0.01)
+            seen.add(users.status)
+        assert seen == {Status.OK}
+
+
 @in_virtual_time
 async def test_a_version_of_a_lost_history_is_not_waited_for() -> None:
     async with AsyncExitStack() as stack:
@@ -760,6 +805,7 @@ async def test_a_load_goes_on_where_it_stood_and_is_proven_anew_if_it_took_long(
         bus.cut = False
         await passing(6)
         assert (users.status, users.age_s < 6) == (Status.OK, True), "what nobody has answered is asked anew"
+        assert (users.status, users.stats.refetches) == (Status.OK, 3), "the attempt that was answered proves as of itself"
 
 
 @in_virtual_time

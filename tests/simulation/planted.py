@@ -37,6 +37,7 @@ from parasync.testing.simulation._simulate import course_of
 from parasync.topic import Topic
 from parasync.transports._fanout import Fanout
 from tests.protocol.mutants import Mutant
+from tests.simulation.planted_mirrors import MIRRORS
 
 SEEDS_MAX: Final = 500
 """So many seeds must be enough for each."""
@@ -240,6 +241,7 @@ PLANTED: Final = (
         " and member.refused is None",
         "",
     ),
+    *MIRRORS,
 )
 
 

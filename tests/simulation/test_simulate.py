@@ -93,6 +93,16 @@ def test_joins_and_leaves_are_done() -> None:
     assert any("closes" in step.text for step in course.steps)
 
 
+@pytest.mark.parametrize(("pattern", "proof"), [(False, "a digest"), (True, "names")])
+def test_mirrors_are_closed_and_begin_again(pattern: bool, proof: str) -> None:
+    topology = Topology(mirrors=2, keys=3, pattern=pattern, answer_bytes=64)
+    course = simulate(topology, FaultPlan(processes=ProcessFaults(reopens=4, raises=4)), 1)
+    assert course.fired["reopen"] == 4
+    assert course.reached[f"a mirror was proven by {proof}"] > 0
+    assert course.reached["what was saved was proven"] > 0
+    assert any(step.source == "mirror 2" and "shows box:" in step.text for step in course.steps)
+
+
 def test_several_authorities_share_a_disk_or_have_their_own() -> None:
     for disks in ("shared", "own"):
         topology = Topology(authorities=3, disks=disks)  # type: ignore[arg-type]  # mypy does not see the literals of a loop
@@ -262,6 +272,8 @@ def test_a_transport_that_cannot_ask_is_refused_where_messages_are_lost() -> Non
             return attrs.evolve(super().capabilities, ask=False)
 
     assert simulate(attrs.evolve(SMALL, transport=Mute, monolith=True), CALM).violations == ()
+    with pytest.raises(UsageError, match="a transport that cannot ask"):
+        simulate(attrs.evolve(SMALL, transport=Mute, monolith=True, mirrors=1), CALM)
     with pytest.raises(UsageError, match="a transport that cannot ask"):
         simulate(attrs.evolve(SMALL, transport=Mute), CALM)
 

@@ -9,12 +9,13 @@ from typing import Any, Final
 import attrs
 
 from parasync.codec import MsgpackCodec
-from parasync.protocol import EncodedBody, Envelope, Kind, Status, Version, parse_key
+from parasync.protocol import Beat, EncodedBody, Envelope, Kind, Request, Response, Status, Version, parse_key
 from parasync.runtime._views import Change, Snapshot, Stats
 from parasync.testing.simulation._disk import Disk
 from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Place, place_of
 from parasync.testing.simulation._scenario import Topology
 from parasync.testing.simulation._tap import after
+from parasync.testing.simulation._truth import SLACK_S, Truth
 from parasync.testing.simulation._watched import Watched, where
 
 ASKS_PER_S_MAX: Final = 40
@@ -27,8 +28,6 @@ _COUNTED: Final = {
     "ignored_stale": "old envelope dropped",
 }
 """What each counter of a replica is called among the rare states."""
-_SLACK_S: Final = 1e-6
-"""What sums of floating point seconds may be wrong by."""
 
 
 class Judge:
@@ -43,15 +42,14 @@ class Judge:
     def __init__(self, topology: Topology, journal: Journal, disks: Sequence[Disk]) -> None:
         self._topology = topology
         self._journal = journal
-        self._disks = disks
         self._codec = MsgpackCodec()
         self._sent: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-        self._published: defaultdict[str, Place] = defaultdict(lambda: NOWHERE)
+        self.truth = Truth(topology, journal, disks)
         self.watched: dict[Watched, None] = {}
 
     def forgotten(self) -> None:
         """A disk lost data: what was published may not be the truth any more."""
-        self._published.clear()
+        self.truth.published.clear()
 
     # Envelopes on their way
 
@@ -74,7 +72,7 @@ class Judge:
         sent.append(envelope.sequence)
         # What one who was deposed publishes is the truth no more.
         if envelope.epoch == max(journal.authors, default=0):
-            self._published[key] = max(self._published[key], place)
+            self.truth.published[key] = max(self.truth.published[key], place)
         journal.note(who, f"publishes {key} {envelope.version}{'' if content is None or content.readable else ', unreadable'}")
 
     def hears(self, who: str, key: str, envelope: Envelope[Any], deliver: Callable[[], None]) -> None:
@@ -100,6 +98,13 @@ class Judge:
         for watched in self.watched:
             if watched.reader == who and watched.key == key and watched.replica.status is Status.OK:
                 self._journal.broken("P6", watched.name, "was told that envelopes may have been lost, and says OK")
+
+    def beats(self, beat: Beat, deliver: Callable[[], None]) -> None:
+        """A beat comes to a process."""
+        deliver()
+
+    def scanned(self, request: Request, response: Response) -> None:
+        """An answer has come to a service with a mirror."""
 
     def _delivered(
         self, watched: Watched, known: Watched, envelope: Envelope[Any], before: Snapshot[Any], counted: Stats
@@ -209,52 +214,24 @@ class Judge:
     def proven(self, watched: Watched, since_s: float) -> None:
         """A read that demanded a proof since then has returned."""
         snapshot = watched.replica.snapshot()
-        if snapshot.age_s > self._journal.now_s() - since_s + _SLACK_S:
+        if snapshot.age_s > self._journal.now_s() - since_s + SLACK_S:
             wanted = f"one since {since_s} was demanded"
             self._journal.broken("P6", watched.name, f"has a proof of {snapshot.age_s} s ago where {wanted}")
-        self._reached_since(watched, where(snapshot) or NOWHERE, since_s)
+        self.truth.sure(watched.name, watched.key, where(snapshot) or NOWHERE, since_s)
 
     def reached(self, watched: Watched, wanted: Version, version: Version) -> None:
         """A read that demanded a version has returned: that one must be in the history of what is shown."""
-        # Nobody can know of what is on another disk or was on this one, if those who remember are out of reach for long enough.
-        fired = self._journal.fired
-        unknown = len(self._disks) > 1 or fired["older data"] or (fired["data lost"] and fired["clock set back"])
-        if version.epoch == wanted.epoch or unknown:
-            return
-        if not any(disk.knows(watched.key, place_of(wanted)) for disk in self._disks):
-            said = f"returned from at_least({wanted}) at {version}, whose history does not hold that"
-            self._journal.broken("P9", watched.name, said)
+        self.truth.reached(watched.name, watched.key, wanted, version)
 
     def _surely_current(self, watched: Watched, snapshot: Snapshot[Any], since_s: float) -> None:
-        place = where(snapshot) or NOWHERE
-        if not 0 <= snapshot.age_s <= self._stale_after_s():
+        if not 0 <= snapshot.age_s <= self.truth.stale_after_s:
             self._journal.broken("P6", watched.name, f"says OK with a proof of {snapshot.age_s} s ago")
-        self._reached_since(watched, place, since_s)
-
-    def _reached_since(self, watched: Watched, place: Place, since_s: float) -> None:
-        """It must not stand below all that anybody's disk held since then, or, where nothing gets lost, what was published."""
-        if self._topology.monolith:
-            if place < self._published[watched.key]:
-                self._journal.broken("P6", watched.name, f"is sure of {place}; published was {self._published[watched.key]}")
-            return
-        lowest = min(disk.lowest_since(watched.key, since_s - _SLACK_S) for disk in self._disks)
-        if place < lowest:
-            self._journal.broken("P6", watched.name, f"is sure of {place} since {since_s:.6f}, where {lowest} was stored")
+        self.truth.sure(watched.name, watched.key, where(snapshot) or NOWHERE, since_s)
 
     def _true(self, watched: Watched, place: Place, value: Any, *, deleted: bool) -> None:
-        """What is shown was written at this very version, and can be read."""
-        journal, key = self._journal, watched.key
-        if place == NOWHERE or place == watched.seed:
-            if place == NOWHERE and not deleted:
-                journal.broken("P2", watched.name, f"shows a value of {key} that has no version")
-            return
-        content = journal.written[key].get(place)
-        known = journal.forged[key].get(place, set()) | (set() if content is None else {content.number})
-        if not any(deleted if number == 0 else (not deleted and value == self._topology.value(number)) for number in known):
-            shows = "nothing" if deleted else repr(value)
-            journal.broken("P2", watched.name, f"shows {shows} at {place}, written was {content}")
-        if content is not None and not content.readable and not journal.forged[key].get(place):
-            journal.broken("P3", watched.name, f"shows {place}, which it cannot read")
+        """What is shown was written at this very version, and can be read; what it was given at first may be anything."""
+        if place == NOWHERE or place != watched.seed:
+            self.truth.shows(watched.name, watched.key, place, value, deleted=deleted)
 
     def _content(self, key: str, place: Place, envelope: Envelope[Any]) -> Content | None:
         if envelope.kind is Kind.TOMBSTONE:
@@ -294,7 +271,3 @@ class Judge:
             if last - first < 1.0:
                 self._journal.broken("P8", who, f"asked more than {ASKS_PER_S_MAX} times in the second after {first:.3f}")
                 return
-
-    def _stale_after_s(self) -> float:
-        pace = self._topology.pace
-        return 1.5 * pace.reconcile_interval_s + pace.ask_timeout_s

@@ -18,6 +18,10 @@ _OUTAGES: Final = ("partition", "disconnect", "slow", "hang")
 _STORE: Final = ("before", "after", "slow", "hang", "foreign")
 _HOW: Final = ("put", "put", "put", "update", "expected", "retry", "burst", "delete")
 
+_MIRRORED: Final = 0.25
+"""How many of the drawn worlds have mirrors."""
+_SMALL_BYTES: Final = 64
+"""How much fits into an answer that takes one object of those that are drawn."""
 _WAITS: Final = ("fresh", "ready", "idle", "at_least")
 
 
@@ -25,7 +29,7 @@ def drawn_topology(seed: int) -> Topology:
     """Who takes part, where nobody says so."""
     chance = Random(f"topology {seed}")  # noqa: S311
     monolith = chance.random() < 0.15
-    return Topology(
+    topology = Topology(
         authorities=1 if monolith else _one_of(chance, (1, 1, 2, 3)),
         disks="shared" if chance.random() < 0.7 else "own",
         readers=_one_of(chance, (1, 2, 3)),
@@ -37,6 +41,14 @@ def drawn_topology(seed: int) -> Topology:
         actions=_one_of(chance, (5, 15, 30, 60)),
         beats=chance.random() < 0.75,
     )
+    if chance.random() >= _MIRRORED:
+        return topology
+    return attrs.evolve(
+        topology,
+        mirrors=_one_of(chance, (1, 1, 2)),
+        pattern=chance.random() < 0.4,
+        answer_bytes=_one_of(chance, (0, 0, _SMALL_BYTES)),
+    )
 
 
 def drawn_faults(seed: int) -> FaultPlan:
@@ -45,11 +57,12 @@ def drawn_faults(seed: int) -> FaultPlan:
     network: dict[str, Any] = {kind: _one_of(chance, _RATES) for kind in _NETWORK}
     network |= {kind: _one_of(chance, _RATES[:4]) for kind in _OUTAGES}
     store: dict[str, Any] = {kind: _one_of(chance, _RATES[:4]) for kind in _STORE} if chance.random() < 0.5 else {}
-    names = [field.name for field in attrs.fields(ProcessFaults)]
+    names = [field.name for field in attrs.fields(ProcessFaults) if field.name != "reopens"]
     chosen = _sample(chance, names, _one_of(chance, (0, 2, 4, len(names))))
     processes = {name: _one_of(chance, (1, 1, 2, 3)) for name in chosen}
     if processes.keys() & {"losses", "restores", "clocks", "rollouts"} and not processes.keys() & {"kills", "stops"}:
         processes["kills"] = 2
+    processes["reopens"] = _one_of(chance, (0, 0, 1, 2))
     quick: dict[str, Any] = {"delay_s": (0.001, 0.3), "outage_s": (0.05, 3.0)}
     return FaultPlan(
         network=Faults(**network, **quick),
@@ -76,6 +89,8 @@ def drawn_events(topology: Topology, faults: FaultPlan, seed: int) -> tuple[Even
     for _ in range(faults.processes.rogues):
         drawing.number += 1
         drawing.add("rogue", _index(chance), drawing.number, _index(chance) % 2)
+    for _ in range(faults.processes.reopens if topology.mirrors else 0):
+        drawing.add("reopen", _index(chance), _index(chance) % 3 > 0)
     return tuple(sorted(drawing.events, key=lambda event: event.at_s))
 
 

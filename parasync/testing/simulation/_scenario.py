@@ -53,6 +53,8 @@ def unreadable_box(number: int) -> Box:
 
 BOXES: Final[Topic[Any]] = Topic("box", Box, version="1.3", parse=number_of)
 """What is read where no topic is given; what is written is `ANY_BOXES`, where anything passes that is a `Box`."""
+PATTERN: Final = "even:*"
+"""Which objects mirrors hold where the topology says so: those of even numbers, whose ids begin so."""
 ANY_BOXES: Final[Topic[Any]] = Topic("box", Box, version="1.4")
 """Another build of the same contract, which lets more pass."""
 
@@ -100,6 +102,10 @@ class Topology:
         value: the n-th value that is written, n from 1; each must be another one.
         unreadable: the n-th value that `topic` refuses and `writes` lets pass; None if there is no such thing. Not
             used in a monolith, where values are not parsed.
+        mirrors: how many more processes hold a mirror of all objects, each over a connection of its own.
+        pattern: mirrors hold only every other object, those whose ids begin alike.
+        answer_bytes: how much fits into one answer of an authority, in bytes, so that several objects take several answers; 0
+            for what the transport takes.
         services: programs of yours, each a process with a connection of its own.
         transport: makes the bus below the faults; it must work without a socket, and be able to ask.
         store: makes an empty store.
@@ -125,6 +131,9 @@ class Topology:
     writes: Topic[Any] | None = ANY_BOXES
     value: Callable[[int], Any] = Box
     unreadable: Callable[[int], Any] | None = attrs.field(default=unreadable_box)
+    mirrors: int = attrs.field(default=0, validator=_count)
+    pattern: bool = False
+    answer_bytes: int = attrs.field(default=0, validator=_count)
     services: tuple[Service, ...] = ()
     transport: Callable[[], SyncTransport] = InProcessTransport
     store: Callable[[], Store] = MemoryStore
@@ -155,6 +164,7 @@ class ProcessFaults:
         cancels: somebody who waits for a replica gives up.
         joins: a reader opens one more replica.
         leaves: a reader closes a replica.
+        reopens: a mirror is closed, and another one begins, mostly with what was saved of it.
 
     Raises:
         UsageError: a count is none.
@@ -171,6 +181,7 @@ class ProcessFaults:
     cancels: int = attrs.field(default=0, validator=_count)
     joins: int = attrs.field(default=0, validator=_count)
     leaves: int = attrs.field(default=0, validator=_count)
+    reopens: int = attrs.field(default=0, validator=_count)
 
 
 @attrs.frozen(kw_only=True)

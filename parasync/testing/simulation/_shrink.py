@@ -55,6 +55,9 @@ class _Search:
             {"replicas": min(1, small.replicas)},
             {"keys": 1},
             {"conflates": False},
+            {"mirrors": 0},
+            {"mirrors": min(1, small.mirrors)},
+            {"answer_bytes": 0},
         ):
             before: Any = self.best.topology
             smaller = attrs.evolve(before, **change)
@@ -106,4 +109,5 @@ class _Search:
 def _size(course: Course) -> tuple[int, int]:
     topology = course.topology
     parties = topology.authorities + topology.readers * (1 + topology.replicas) + topology.keys + len(topology.services)
+    parties += 2 * topology.mirrors + bool(topology.answer_bytes)
     return (len(course.events) + len(course.strikes), parties)

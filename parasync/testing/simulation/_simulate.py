@@ -146,8 +146,8 @@ class _Simulation:
         self.journal.broken("P7", "event loop", f"{context.get('message')}: {error!r}")
 
     def _count(self, world: World) -> None:
-        for reader in world.readers:
-            world.judge.storms(reader.name, reader.tap.asked_s)
+        for tap in [party.tap for party in world.readers] + [keeper.tap for keeper in world.keepers]:
+            world.judge.storms(tap.who, tap.asked_s)
 
 
 def converges_within_s(topology: Topology) -> float:

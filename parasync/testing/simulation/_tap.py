@@ -11,7 +11,20 @@ import attrs
 
 from parasync.codec import Codec
 from parasync.errors import ParasyncError, TransportError
-from parasync.protocol import Answer, Ask, Beat, Envelope, Kind, Probe, ProbeReply, Report, Request, Response
+from parasync.protocol import (
+    Answer,
+    Ask,
+    Beat,
+    Digests,
+    Envelope,
+    Kind,
+    Probe,
+    ProbeReply,
+    Report,
+    Request,
+    Response,
+    Scanned,
+)
 from parasync.testing.simulation._journal import Journal
 from parasync.transports import (
     AskTransport,
@@ -51,6 +64,12 @@ class Onlooker(Protocol):
     def interrupted(self, who: str, key: str) -> None:
         """A party was told that envelopes may have been lost."""
 
+    def beats(self, beat: Beat, deliver: Callable[[], None]) -> None:
+        """A beat has come; `deliver` hands it to the party."""
+
+    def scanned(self, request: Request, response: Response) -> None:
+        """An answer has come to a party that compares what it holds."""
+
 
 class Tap:
     """One party's transport.
@@ -63,12 +82,13 @@ class Tap:
         conflates: publish a little later, and of several versions of one object the last only.
         encodes: publish bytes, as is done between processes.
         beats: whether this transport carries beats.
-        shares: it has only replicas that share their asks, so that it asks once at a time about one topic.
+        shares: it has only replicas that share their asks, or a mirror, so that it asks once at a time about one topic.
+        bytes_max: the largest body; 0 for what the transport below takes.
     """
 
     def __init__(
         self, who: str, inner: Bus, journal: Journal, onlooker: Onlooker, *, conflates: bool = False, encodes: bool = False,
-        beats: bool = True, shares: bool = False,
+        beats: bool = True, shares: bool = False, bytes_max: int = 0,
     ) -> None:  # fmt: skip
         self.who = who
         self.inner = inner
@@ -76,11 +96,12 @@ class Tap:
         self.asking: Counter[str] = Counter()
         self.asked_s: list[float] = []
         self._journal = journal
-        self._onlooker = onlooker
         self._capabilities = attrs.evolve(inner.capabilities, beats=inner.capabilities.beats and beats)
         self._conflates = conflates
         self._encodes = encodes
         self._shares = shares
+        self._bytes_max = bytes_max
+        self.onlooker = onlooker
         self._waiting: dict[str, Envelope[Any]] = {}
 
     @property
@@ -105,15 +126,15 @@ class Tap:
 
     @property
     def body_bytes_max(self) -> int:
-        """That of the transport below."""
+        """The largest body."""
         limit: int = getattr(self.inner, "body_bytes_max", self.codec.frame_bytes_max)
-        return limit
+        return self._bytes_max or limit
 
     def publish(self, key: str, envelope: Envelope[Any]) -> None:
         """See `SyncTransport`."""
         if self.dead:
             return
-        self._onlooker.publishes(self.who, key, envelope)
+        self.onlooker.publishes(self.who, key, envelope)
         if self._encodes and envelope.body is not None and envelope.kind is Kind.STATE:
             envelope = attrs.evolve(envelope, value=envelope.body)
         if not self._conflates:
@@ -137,20 +158,26 @@ class Tap:
         """See `SyncTransport`."""
 
         def heard(envelope: Envelope[Any]) -> None:
-            self._onlooker.hears(self.who, key, envelope, lambda: handler(envelope))
+            self.onlooker.hears(self.who, key, envelope, lambda: handler(envelope))
 
+        return self.inner.subscribe(key, heard, None if interrupted is None else self._telling(key, interrupted))
+
+    def _telling(self, key: str, interrupted: Interrupted) -> Interrupted:
         def told(reason: str) -> None:
             self._journal.note(self.who, f"is told for {key}: {reason}")
             self._journal.reached["interruption"] += 1
-            if interrupted is not None:
-                interrupted(reason)
-                self._onlooker.interrupted(self.who, key)
+            interrupted(reason)
+            self.onlooker.interrupted(self.who, key)
 
-        return self.inner.subscribe(key, heard, None if interrupted is None else told)
+        return told
 
     def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
         """See `SyncTransport`."""
-        return self.inner.subscribe_topic(topic, handler, interrupted)
+
+        def heard(key: str, envelope: Envelope[Any]) -> None:
+            self.onlooker.hears(self.who, key, envelope, lambda: handler(key, envelope))
+
+        return self.inner.subscribe_topic(topic, heard, None if interrupted is None else self._telling(topic, interrupted))
 
     def publish_beat(self, topic: str, make: BeatMaker) -> None:
         """See `BeatTransport`."""
@@ -168,7 +195,7 @@ class Tap:
 
     def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
         """See `BeatTransport`."""
-        return self.inner.subscribe_beats(topic, handler)
+        return self.inner.subscribe_beats(topic, lambda beat: self.onlooker.beats(beat, lambda: handler(beat)))
 
     def key_count(self) -> int:
         """See `SyncTransport`."""
@@ -219,9 +246,12 @@ class Tap:
             self.asking[topic] -= 1
         if isinstance(response, Answer) and isinstance(request, Ask):
             told = ", ".join(map(_told, request.keys, response.outcomes))
-            self._onlooker.answers(self.who, request.keys, response.epoch)
+            self.onlooker.answers(self.who, request.keys, response.epoch)
             author = self._journal.authors.get(response.epoch, "nobody")
             self._journal.step("message", author, self.who, f"answers {told}")
+        elif isinstance(response, Digests | Scanned):
+            self._journal.step("message", self._journal.authors.get(response.epoch, "nobody"), self.who, _summary(response))
+            self.onlooker.scanned(request, response)
         return response
 
     async def probe(self, probe: Probe, timeout_s: float) -> Sequence[ProbeReply]:
@@ -237,6 +267,13 @@ class Tap:
 def after(envelope: Envelope[Any]) -> int:
     """The sequence that was sent before this one."""
     return envelope.sequence - 1 if envelope.after is None else envelope.after
+
+
+def _summary(response: Digests | Scanned) -> str:
+    if isinstance(response, Digests):
+        return f"answers digests of {response.count} objects"
+    told = ", ".join(map(_told, response.keys, response.outcomes)) or "nothing new"
+    return f"answers {told}" + ("" if response.covered is None else f", up to {response.covered}")
 
 
 def _at(key: str, position: object) -> str:

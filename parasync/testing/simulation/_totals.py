@@ -13,7 +13,7 @@ from parasync.testing.simulation._course import Course
 FAULT_KINDS: Final = (
     *("drop", "duplicate", "reorder", "delay", "corrupt", "truncate", "poison", "partition", "disconnect", "slow", "hang"),
     *("before", "after", "foreign"),
-    *("kill", "stop", "data lost", "older data", "clock set back", "rollout", "rogue", "raise", "cancel"),
+    *("kill", "stop", "data lost", "older data", "clock set back", "rollout", "rogue", "raise", "cancel", "reopen"),
 )
 """What can go wrong in a simulation: on the network, in a store, with processes."""
 RARE_STATES: Final = (
@@ -21,6 +21,9 @@ RARE_STATES: Final = (
     *("another life of the authority shown", "at rest with what cannot be read", "deletion shown", "interruption"),
     *("an authority took another epoch", "lost history was noticed", "a write ended in FencedError"),
     *("gap seen", "conflict seen", "value refused", "schema major refused", "old envelope dropped"),
+    *("a first load came page by page", "a round goes on page by page", "a round asked for a few buckets only"),
+    *("a mirror was proven by a digest", "a mirror was proven by names", "a mirror learned of a deletion by an answer"),
+    *("a mirror showed what was saved", "what was saved was proven"),
     *("joined with a seed", "killed between store and publish", "seed replaced", "versions skipped"),
 )
 """What turns up only now and then, and must do so in many simulations."""

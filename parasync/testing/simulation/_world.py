@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from functools import partial
 from typing import Any
 
 import attrs
 
-from parasync.codec import body_checksum
 from parasync.errors import UsageError
-from parasync.protocol import Envelope, Kind, Version
+from parasync.protocol import Version
 from parasync.testing._faults import Struck
 from parasync.testing._faulty_transport import FaultyTransport
 from parasync.testing.simulation._course import Event, Strike
 from parasync.testing.simulation._disk import Disk
+from parasync.testing.simulation._forger import forged, seed_envelope
 from parasync.testing.simulation._journal import NOWHERE, Journal, place_of
 from parasync.testing.simulation._judge import Judge
+from parasync.testing.simulation._keeper import Keeper
+from parasync.testing.simulation._mirror_judge import MirrorJudge
 from parasync.testing.simulation._patron import Patron, other_major
 from parasync.testing.simulation._reader import Reader
-from parasync.testing.simulation._scenario import FaultPlan, Topology
+from parasync.testing.simulation._scenario import PATTERN, FaultPlan, Topology
 from parasync.testing.simulation._tap import Tap
 
 
@@ -44,22 +47,27 @@ class World:
         self._seed = seed
         self._only = only
         self._wire: Any = topology.transport()
-        if not topology.monolith and not self._wire.capabilities.ask:
-            raise UsageError("got a transport that cannot ask, expected one that can where messages are lost")
+        if (not topology.monolith or topology.mirrors) and not self._wire.capabilities.ask:
+            raise UsageError("got a transport that cannot ask, expected one that can where messages are lost or mirrors are")
         self._buses: list[FaultyTransport] = []
         self._calm = False
-        self.keys = tuple(topology.topic[str(number)].key for number in range(topology.keys))
+        self.keys = tuple(topology.topic[self._ident(number)].key for number in range(topology.keys))
         names = ["disk"] if topology.disks == "shared" else [f"disk {number + 1}" for number in range(topology.authorities)]
         self.disks = [self._disk(name) for name in names]
         self.judge = Judge(topology, journal, self.disks)
+        connect = partial(self._connect, bytes_max=topology.answer_bytes)
         self.patrons = [
-            Patron(f"authority {number + 1}", topology, self.disks[number % len(self.disks)], self._connect, journal)
+            Patron(f"authority {number + 1}", topology, self.disks[number % len(self.disks)], connect, journal)
             for number in range(topology.authorities)
         ]
         self.readers: list[Reader] = []
+        self.keepers: list[Keeper] = []
         self._services: list[asyncio.Task[None]] = []
         self._starts: set[asyncio.Task[None]] = set()
         self._unreadable: set[int] = set()
+
+    def _ident(self, number: int) -> str:
+        return f"{'odd' if number % 2 else PATTERN.partition(':')[0]}:{number}" if self._topology.pattern else str(number)
 
     def _disk(self, name: str) -> Disk:
         faults = attrs.evolve(self._faults.store, seed=_seed(self._seed, name), only=self._strikes_of(name))
@@ -74,7 +82,7 @@ class World:
         """What may strike one party; None for whatever the rates say."""
         return None if self._only is None else frozenset(strike[1:] for strike in self._only if strike[0] == who)
 
-    def _connect(self, who: str, *, shares: bool = False) -> Tap:
+    def _connect(self, who: str, *, shares: bool = False, bytes_max: int = 0) -> Tap:
         """A connection of its own for one party."""
         bus = self._wire
         if not self._topology.monolith:
@@ -88,7 +96,7 @@ class World:
         encodes = not topology.monolith
         return Tap(
             who, bus, self.journal, self.judge,
-            conflates=topology.conflates, encodes=encodes, beats=topology.beats, shares=shares,
+            conflates=topology.conflates, encodes=encodes, beats=topology.beats, shares=shares, bytes_max=bytes_max,
         )  # fmt: skip
 
     async def begin(self) -> None:
@@ -104,9 +112,20 @@ class World:
             self.readers.append(reader)
             for index in range(topology.replicas):
                 reader.join(self.keys[index % len(self.keys)])
+        for number in range(topology.mirrors):
+            self._keep(f"mirror {number + 1}")
         for number, service in enumerate(topology.services, 1):
             work = service(self._connect(f"service {number}"))
             self._services.append(asyncio.create_task(work, name=f"service {number}"))
+
+    def _keep(self, name: str) -> None:
+        """One more process with a mirror."""
+        topology, tap = self._topology, self._connect(name, shares=True)
+        held = [key for number, key in enumerate(self.keys) if not topology.pattern or number % 2 == 0]
+        judge = MirrorJudge(name, topology, self.journal, self.judge.truth, held)
+        keeper = tap.onlooker = Keeper(name, topology, judge, tap, self.journal)
+        keeper.open()
+        self.keepers.append(keeper)
 
     def do(self, event: Event) -> None:
         """One thing happens."""
@@ -116,6 +135,8 @@ class World:
         """Everybody's replicas are read."""
         for watched in tuple(self.judge.watched):
             self.judge.look(watched)
+        for keeper in self.keepers:
+            keeper.look()
         for service in self._services:
             if service.done() and not service.cancelled() and (error := service.exception()) is not None:
                 self.journal.broken("P7", service.get_name(), f"raised {error!r}")
@@ -151,6 +172,8 @@ class World:
         self.judge.at_rest(truth)
         for reader in self.readers:
             reader.at_rest()
+        for keeper in self.keepers:
+            keeper.at_rest(truth.contents)
 
     def write_all(self, number: int) -> None:
         """Each object is written once more by the one that serves, with numbers above this one."""
@@ -176,6 +199,8 @@ class World:
             await asyncio.wait((*self._services, *self._starts))
         for reader in self.readers:
             await reader.aclose()
+        for keeper in self.keepers:
+            await keeper.aclose()
         for patron in self.patrons:
             await patron.aclose()
         for bus in reversed(self._buses):
@@ -205,25 +230,15 @@ class World:
             written = self.journal.written[_pick(chosen.replicas, index).key] if chosen.replicas else {}
             version = Version(*max(written)) if written else None
             chosen.demand(index, how, version, patience_s)
+        for keeper in self.keepers:
+            key = _pick(self.keys, index)
+            written = self.journal.written[key]
+            keeper.demand(how, key, Version(*max(written)) if written else None, patience_s)
 
     def _join(self, reader: int, key: int, seed: int) -> None:
         if self.readers:
             name = _pick(self.keys, key)
-            _pick(self.readers, reader).join(name, self._seed_envelope(name, seed))
-
-    def _seed_envelope(self, key: str, choice: int) -> Envelope[Any] | None:
-        """Nothing, an old version, or one that never was."""
-        written = sorted(place for place, content in self.journal.written[key].items() if content.readable and content.number)
-        kind = choice % 4
-        if kind == 0 or (kind == 1 and not written):
-            return None
-        self.journal.reached["joined with a seed"] += 1
-        if kind == 1:
-            epoch, sequence = _pick(written, choice // 4)
-            number = self.journal.written[key][epoch, sequence].number
-        else:
-            epoch, sequence, number = (1 if kind == 2 else 1 << 52), 1 + choice // 4, 1_000_000 + choice
-        return Envelope(self._topology.value(number), self._topology.topic.version, sequence, epoch)
+            _pick(self.readers, reader).join(name, seed_envelope(self.journal, self._topology, name, seed))
 
     def _leave(self, reader: int, index: int, _: int) -> None:
         if self.readers:
@@ -232,21 +247,20 @@ class World:
     def _spoil(self, reader: int, index: int) -> None:
         if self.readers:
             _pick(self.readers, reader).spoil(index)
+        if self.keepers:
+            _pick(self.keepers, index).spoil()
+
+    def _reopen(self, which: int, warm: bool) -> None:
+        if self.keepers:
+            _pick(self.keepers, which).reopen(warm=warm)
 
     def _rogue(self, key: int, number: int, above: int) -> None:
-        """A frame of nobody, with the newest version or the one after it."""
         name = _pick(self.keys, key)
-        written = self.journal.written[name]
         # Within one process there is nobody who could.
-        if written and not self._topology.monolith:
-            epoch, sequence = max(written)
-            place = (epoch, sequence + above)
-            self.journal.forged[name].setdefault(place, set()).add(number)
-            self.journal.fault("nobody", "rogue", f"publishes {name} {Version(*place)}")
-            topic, codec = self._topology.topic, self._wire.codec
-            body = topic.encode(self._topology.value(number), codec)
-            checksum = body_checksum(Kind.STATE, topic.version, body)
-            self._wire.publish(name, Envelope(body, topic.version, place[1], place[0], checksum=checksum))
+        if not self._topology.monolith:
+            frame = forged(self.journal, self._topology, self._wire.codec, name, number, above)
+            if frame is not None:
+                self._wire.publish(name, frame)
 
     def _kill(self, who: int, point: str) -> None:
         _pick(self.patrons, who).kill(point)
