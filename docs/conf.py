@@ -31,11 +31,12 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!parasync).*"),
     ("py:.*", r"parasync\.[\w.]*\b[KRTV](_co)?"),
     ("py:class", r"parasync\.runtime\.(_stream\.Changes|_readable\.Readable)"),
-    ("py:class", r"parasync\.runtime\.(_mirror_waits\.Waits|_mirrored\.Mirrored|_mirror_views\.Live)"),
+    ("py:class", r"parasync\.runtime\.(_mirror_waits\.Waits|_mirrored\.Mirrored(Object)?|_mirror_views\.Live)"),
     ("py:class", r"parasync\.runtime\.(_mirror_seat\.MirrorSeat|_mirror_stream\.MirrorChanges)"),
     ("py:class", r"parasync\.protocol\._held\.(Held|Refused)"),
     ("py:class", r"parasync\.transports\._nats_conversation\.Conversation"),
-    ("py:class", r"parasync\.(runtime\._session\.(Blocking)?Reads|http\._middleware\.Middleware|threads\._home\.Home)"),
+    ("py:class", r"parasync\.(runtime\._session\.(Blocking)?Reads|http\._middleware\.Middleware)"),
+    ("py:class", r"parasync\.threads\._(home\.Home|changes\.(Stream|Step|_Steps))"),
 ]
 
 autodoc_member_order = "bysource"
