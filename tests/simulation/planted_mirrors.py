@@ -63,7 +63,6 @@ MIRRORS: Final = (
     Mutant(Mirroring, "_ask", "failures of a mirror make pauses", "self._backoff.next_delay_s()", "0.0"),
     Mutant(Mirroring, "_ask", "a failure does not end a mirror", "if ends_this_task(error):", "if True:"),
     Mutant(Mirroring, "_run", "a mirror that was not proven for long asks", "if now_s >= self._reconcile_s:", "if False:"),
-    Mutant(Waits, "fresh", "who demands a proof of a mirror gets one so young", "late = self.age_s", "late = 0.0"),
     Mutant(Waits, "_at", "a version that a mirror shows is waited for", "held.version >= version", "True"),
     Mutant(
         _Shelves, "_take", "what is deleted leaves its place",
