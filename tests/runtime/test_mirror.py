@@ -630,11 +630,11 @@ async def test_a_proof_of_an_earlier_moment_is_not_what_a_read_demands() -> None
         await served(stack, bus, "ada")
         users = await stack.enter_async_context(a_mirror(bus))
         await users.ready()
-        await asyncio.sleep(1.0)
+        await passing(1.0)
         bus.lag_s, asks = 5.0, bus.asks
         reading = asyncio.create_task(users.fresh())
         await users.fresh(max_stale_s=6.0)
-        await asyncio.sleep(3.0)
+        await passing(3.0)
         assert not reading.done()
         assert bus.asks < asks + 10, "it backs off"
         bus.lag_s = 0.0
@@ -652,7 +652,7 @@ async def test_where_nobody_beats_reconciling_is_not_seen() -> None:
         await users.when_idle()
         asks, seen = bus.asks, set()
         while bus.asks < asks + 3:
-            await asyncio.sleep(0.01)
+            await passing(0.01)
             seen.add(users.status)
         assert seen == {Status.OK}
 

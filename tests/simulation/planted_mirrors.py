@@ -22,17 +22,7 @@ MIRRORS: Final = (
         "if mine[number] != digests.buckets[number]",
         "if False",
     ),
-    Mutant(
-        Mirror, "_accept", "who was deposed proves no mirror",
-        "said.epoch < rules.current_epoch",
-        "False",
-    ),
     Mutant(Proofs, "_judged", "another digest is no proof", "else Finding.DIFFERS", "else Finding.PROOF"),
-    Mutant(
-        Proofs, "_judged", "a mirror that missed too many beats asks",
-        "beat.number - base.number > BEAT_INTERVALS_MAX",
-        "False",
-    ),
     Mutant(
         Proofs, "_missed", "a newer version that is named is no proof of a mirror",
         "position.version > newest.version",
@@ -64,7 +54,6 @@ MIRRORS: Final = (
         "pass",
     ),
     Mutant(Round, "scan", "what a mirror holds is named", "named[key] = known[0]", "pass"),
-    Mutant(Round, "advance", "what an answer left open is asked for again", "self._again |= page.unproven", "pass"),
     Mutant(Round, "page", "an answer covers no more than it says", "end = covered", "pass"),
     Mutant(Catalogue, "keys_of", "what was not named is told of", ".union(self._buckets[bucket])", ""),
     Mutant(Page, "_outcome", "what differs is told of", "is_same(position, Position.of(held))", "True"),
@@ -74,7 +63,6 @@ MIRRORS: Final = (
     Mutant(Mirroring, "_ask", "failures of a mirror make pauses", "self._backoff.next_delay_s()", "0.0"),
     Mutant(Mirroring, "_ask", "a failure does not end a mirror", "if ends_this_task(error):", "if True:"),
     Mutant(Mirroring, "_run", "a mirror that was not proven for long asks", "if now_s >= self._reconcile_s:", "if False:"),
-    Mutant(Waits, "fresh", "who demands a proof of a mirror gets one so young", "late = self.age_s", "late = 0.0"),
     Mutant(Waits, "_at", "a version that a mirror shows is waited for", "held.version >= version", "True"),
     Mutant(
         _Shelves, "_take", "what is deleted leaves its place",

@@ -47,7 +47,7 @@ def drawn_topology(seed: int) -> Topology:
         topology,
         mirrors=_one_of(chance, (1, 1, 2)),
         pattern=chance.random() < 0.4,
-        answer_bytes=_one_of(chance, (0, 0, _SMALL_BYTES)),
+        answer_bytes=_one_of(chance, (0, _SMALL_BYTES)),
     )
 
 
@@ -62,7 +62,7 @@ def drawn_faults(seed: int) -> FaultPlan:
     processes = {name: _one_of(chance, (1, 1, 2, 3)) for name in chosen}
     if processes.keys() & {"losses", "restores", "clocks", "rollouts"} and not processes.keys() & {"kills", "stops"}:
         processes["kills"] = 2
-    processes["reopens"] = _one_of(chance, (0, 0, 1, 2))
+    processes["reopens"] = _one_of(chance, (0, 1, 1, 2))
     quick: dict[str, Any] = {"delay_s": (0.001, 0.3), "outage_s": (0.05, 3.0)}
     return FaultPlan(
         network=Faults(**network, **quick),
@@ -90,7 +90,7 @@ def drawn_events(topology: Topology, faults: FaultPlan, seed: int) -> tuple[Even
         drawing.number += 1
         drawing.add("rogue", _index(chance), drawing.number, _index(chance) % 2)
     for _ in range(faults.processes.reopens if topology.mirrors else 0):
-        drawing.add("reopen", _index(chance), _index(chance) % 3 > 0)
+        drawing.add("reopen", _index(chance), _index(chance) % 2 > 0)
     return tuple(sorted(drawing.events, key=lambda event: event.at_s))
 
 
