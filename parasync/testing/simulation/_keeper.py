@@ -11,7 +11,7 @@ from parasync.protocol import Beat, Envelope, Status, Version
 from parasync.runtime._mirror import mirror
 from parasync.runtime._mirror_file import MirrorSnapshot
 from parasync.testing.simulation._journal import Journal, place_of
-from parasync.testing.simulation._mirror_judge import GROUPS, BadFunctionError, MirrorJudge, Reflection, group_of
+from parasync.testing.simulation._mirror_judge import GROUPS, MirrorJudge, Reflection, group_of
 from parasync.testing.simulation._scenario import PATTERN, Topology
 from parasync.testing.simulation._tap import Tap
 
@@ -62,14 +62,14 @@ class Keeper:
     def _strict(self, value: Any) -> int:
         if (group := group_of(value)) == GROUPS - 1:
             self._raised[0] += 1
-            raise BadFunctionError
+            raise _BadFunctionError
         return group
 
     def _changed(self, change: Any) -> None:
         self._judge.changed(change)
         if self._raises:
             self._raised[0] += 1
-            raise BadFunctionError
+            raise _BadFunctionError
 
     async def _follow(self, seen: Reflection) -> None:
         async for change in seen.mirror.changes():
@@ -185,3 +185,7 @@ class Keeper:
     def scanned(self, request: Any, response: Any) -> None:
         """An answer has come."""
         self._judge.answers(request, response)
+
+
+class _BadFunctionError(Exception):
+    """What a bad function of a user raises."""

@@ -23,10 +23,6 @@ GROUPS: Final = 3
 _MISSING: Final = object()
 
 
-class BadFunctionError(Exception):
-    """What a bad function of a user raises."""
-
-
 def group_of(value: Any) -> int:
     """The group of a value, the same on every Python."""
     return crc32(repr(value).encode()) % GROUPS
