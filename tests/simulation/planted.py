@@ -25,6 +25,7 @@ from parasync.runtime._desk import Desk
 from parasync.runtime._group import Group
 from parasync.runtime._heart import Heart
 from parasync.runtime._hub import Hub
+from parasync.runtime._member import Member
 from parasync.runtime._office import Office
 from parasync.runtime._pen import Pen
 from parasync.runtime._recovery import Recovery
@@ -95,11 +96,6 @@ PLANTED: Final = (
     Mutant(Replica, "_hold", "a newer version ends a refusal", "self.refused = None", "pass"),
     Mutant(Standing, "would_read", "an answer replaces a seed", "self.provisional or ", ""),
     Mutant(Replica, "asked", "a seed is no position", "held is None or self.provisional", "held is None"),
-    Mutant(
-        Replica, "seed_received", "a seed is unproven",
-        "self.provisional = self.askable",
-        "self.provisional = False",
-    ),
     Mutant(_memory, "next_version", "sequences go on", "sequence + 1", "1"),
     Mutant(
         _desk, "plan_answer", "what is higher than here was lost here",
@@ -172,7 +168,7 @@ PLANTED: Final = (
         "asked_s=asked_s + 5.0",
     ),
     Mutant(synced, "fresh", "a demand waits for its proof", "self._member.needs_closed >= number", "True"),
-    Mutant(synced, "_at", "a demanded version is waited for", "held.version >= version", "True"),
+    Mutant(Member, "at", "a demanded version is waited for", "held.version >= version", "True"),
     Mutant(synced, "fresh", "who waits for a proof gets it", "self._member.needs_closed >= number", "False"),
     Mutant(synced, "ready", "who waits for a value gets it", "self._showing,", "lambda: None,"),
     Mutant(synced, "when_idle", "who waits for rest gets it", "not self._member.need_open and", "False and"),
@@ -236,11 +232,6 @@ PLANTED: Final = (
     Mutant(Heart, "_made", "what waits to be sent is no beat's to speak for", "settled_s = min(settled_s, since_s)", "pass"),
     Mutant(Pen, "_send", "what is published is named", "fresh[draft.key] = envelope", "pass"),
     Mutant(Desk, "_read", "an answer tells the uptime", "self._terms.clock() - pulse.started_s", "0.0"),
-    Mutant(
-        Recovery, "_reconcile", "what was refused is tried again though beats prove",
-        " and member.refused is None",
-        "",
-    ),
     *MIRRORS,
 )
 

@@ -279,6 +279,7 @@ async def mirrored(name: str, cut: Cut) -> None:
             "mirror.ready": notes.ready,
             "mirror.fresh": notes.fresh,
             "mirror.at_least": lambda: notes.at_least(version, "a"),
+            "MirrorObject.at_least": lambda: notes.one("a").at_least(version),
             "mirror.when_idle": notes.when_idle,
             "mirror.aclose": notes.aclose,
             "mirror.__aenter__": notes.__aenter__,
@@ -298,6 +299,7 @@ async def mirrored(name: str, cut: Cut) -> None:
 
 
 MIRRORS = (
+    "MirrorObject.at_least",
     *(f"mirror.{name}" for name in ("ready", "fresh", "at_least", "when_idle", "aclose", "__aenter__", "__aexit__")),
     *(f"MirrorChanges.{name}" for name in ("__anext__", "__aenter__", "__aexit__")),
 )
