@@ -269,7 +269,10 @@ class Desk:
         except BaseException:
             self.repair(key, write)
             raise
-        self.publish(key, attrs.evolve(held, sequence=version.sequence, epoch=version.epoch))
+        known = self.heart.version_of(key)
+        # A store may tell of this one after a later write was published: no beat must name what is older than that.
+        if known is None or known < version:
+            self.publish(key, attrs.evolve(held, sequence=version.sequence, epoch=version.epoch))
         self.heart.write_ends(write)
 
     async def _list(self, request: ListKeys) -> KeyPage:

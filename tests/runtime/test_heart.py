@@ -13,7 +13,7 @@ import pytest
 
 from parasync import InProcessTransport, MemoryStore, Terms, authority, synced
 from parasync.errors import FencedError, IndeterminateError, StoreError, UsageError
-from parasync.protocol import BEAT_NAMES_MAX, Position
+from parasync.protocol import BEAT_NAMES_MAX, Ask, Position, Version
 from parasync.runtime._heart import Heart
 from parasync.stores import Draft, Outcome, TopicState
 from tests.beating import BeatingTransport
@@ -160,6 +160,31 @@ async def test_a_write_that_was_stored_before_the_last_beat_and_waits_to_be_sent
         bus.unsent = set()
         await passing(1.1)
         assert bus.beats[-1].uptime_s > 9.0
+
+
+@in_virtual_time
+async def test_what_was_written_anew_and_is_told_of_late_takes_no_beat_back() -> None:
+    gate = asyncio.Event()
+
+    class Late(MemoryStore):
+        async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+            outcome = await super().write(topic, epoch, draft)
+            if draft.reissue:
+                await gate.wait()
+            return outcome
+
+    async with beating(Late(), beat_interval_s=1.0) as (bus, owner):
+        lost = Ask(0, (KEY,), (Position(Version(owner.epoch - 1, 9), 99),))
+        asking = asyncio.create_task(bus.ask("note", lost, 60.0))
+        await passing(1.0)
+        newest = await owner.put("a", "newest")
+        await passing(2.0)
+        gate.set()
+        await asking
+        await passing(5.0)
+        named = [beat.named[KEY].version for beat in bus.beats if KEY in beat.named]
+        assert named == [newest] * len(named)
+        assert bus.beats[-1].uptime_s > 7.0
 
 
 async def put(owner: authority[str]) -> None:

@@ -46,7 +46,7 @@ def test_it_does_not_come_back(finding: str) -> None:
         assert simulate(topology, faults, near, shrinks=False).violations == ()
 
 
-@pytest.mark.parametrize("seed", [1_022, 3_266, 1_707, 16_165, 2_758])
+@pytest.mark.parametrize("seed", [1_022, 3_266, 1_707, 16_165, 2_758, 48_625])
 def test_a_drawn_world_in_which_something_was_found(seed: int) -> None:
     """What a repair, or one who writes a lost object anew, publishes is known to the writes that are under way.
 
