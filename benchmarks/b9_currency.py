@@ -23,9 +23,9 @@ from parasync.transports.nats import NatsTransport, PrefixedSubjects
 LOST: Final = 50
 """How many objects lose their last message at once."""
 OBJECTS: Final = (1, 1_000, 100_000)
-BEAT_S: Final = 0.1
-"""The beats of the idle authority, fifty times as often as by default, so that a turn is short."""
-BEATS: Final = 20
+BEAT_S: Final = 0.5
+"""The beats of the idle authority, ten times as often as by default, so that a turn is short."""
+BEATS: Final = 6
 """How many of them a turn counts."""
 HEALED: Final = (Metric("p50", "s", "lower"), Metric("worst", "s", "lower"))
 IDLE: Final = Metric("traffic", "bytes a beat interval", "lower")
