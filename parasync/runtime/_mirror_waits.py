@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from parasync.errors import AskTimeoutError, ClosedError, DeletedError, HistoryLostError, UsageError
+from parasync.errors import ClosedError, DeletedError, HistoryLostError, UsageError
 from parasync.protocol import Held, Version
-from parasync.runtime._bell import Bell
 from parasync.runtime._checks import check_wait
 from parasync.runtime._mirrored import Mirrored, MirroredObject
 from parasync.runtime._mirroring import Mirroring
+from parasync.runtime._watch import Watch
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -148,27 +147,16 @@ class Waits(Mirrored[T], Generic[T]):
 
     async def _until(self, done: Callable[[], R | None], timeout_s: float | None, what: str) -> R:
         """What the function returns as soon as that is true."""
-        if timeout_s is not None:
-            check_wait("timeout_s", timeout_s)
-        if found := done():
-            return found
-        bell = Bell()
-        unwatch = self._seat.watch(bell.ring)
-        try:
-            async with asyncio.timeout(timeout_s) as deadline:
-                while not (found := done()):
-                    self._check_open()
-                    if self._seat.over:
-                        raise ClosedError(f"the transport of {self._seat.name!r} was closed")
-                    await bell.heard()
-                return found
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            reason = self.reason or "nothing came"
-            raise AskTimeoutError(f"waited {timeout_s:g} s for {what} of {self._seat.name!r}: {reason}", timeout_s) from None
-        finally:
-            unwatch()
+
+        def check_open() -> None:
+            self._check_open()
+            if self._seat.over:
+                raise ClosedError(f"the transport of {self._seat.name!r} was closed")
+
+        def late() -> str:
+            return f"{what} of {self._seat.name!r}: {self.reason or 'nothing came'}"
+
+        return await Watch(self._seat.watch).until(done, timeout_s, check_open, late)
 
 
 class MirrorObject(MirroredObject[T], Generic[T]):

@@ -18,7 +18,7 @@ from parasync.runtime._bell import Bell
 from parasync.runtime._guard import ends_this_task
 from parasync.runtime._judging import reason_of_failure
 from parasync.runtime._mirror_seat import MirrorSeat
-from parasync.runtime._recovery import ASK_FLOOR_S, JITTER_MAX_S
+from parasync.runtime._recovery import ASK_FLOOR_S
 from parasync.runtime._sources import ASK_BYTES_MAX
 
 SCAN_OVERHEAD_BYTES: Final = 8192
@@ -174,4 +174,4 @@ class Mirroring:
         return self._pace.clock() + self._pace.reconcile_interval_s * (1.0 - 0.15 * self._pace.random())
 
     def _jitter_s(self) -> float:
-        return JITTER_MAX_S * self._pace.random()
+        return self._pace.jitter_max_s * self._pace.random()

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from parasync.errors import (
-    AskTimeoutError,
     ClosedError,
     DeletedError,
     NoAuthorityError,
@@ -270,24 +269,18 @@ class synced(Readable[T]):
 
     async def _until(self, done: Callable[[], R | None], timeout_s: float | None, what: str) -> R:
         """What the function returns as soon as that is true."""
-        if timeout_s is not None:
-            check_wait("timeout_s", timeout_s)
-        if found := done():
-            return found
-        try:
-            async with asyncio.timeout(timeout_s) as deadline:
-                with Watch(self._member, self._seat.group) as watch:
-                    while not (found := done()):
-                        self._check_open()
-                        if self._seat.group.over:
-                            raise ClosedError(f"the transport of {self.key!r} was closed")
-                        await watch.step()
-                    return found
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            reason = self.reason or "nothing came"
-            raise AskTimeoutError(f"waited {timeout_s:g} s for {what} of {self.key!r}: {reason}", timeout_s) from None
+        member, group = self._member, self._seat.group
+
+        def check_open() -> None:
+            self._check_open()
+            if group.over:
+                raise ClosedError(f"the transport of {self.key!r} was closed")
+
+        def late() -> str:
+            return f"{what} of {self.key!r}: {self.reason or 'nothing came'}"
+
+        watch = Watch(lambda poke: group.listen(member, poke)[0], lambda poke: group.watch(member, poke))
+        return await watch.until(done, timeout_s, check_open, late)
 
 
 def _check_version(version: object) -> None:

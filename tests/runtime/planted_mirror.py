@@ -61,7 +61,7 @@ PLANTED: Final = (
     ),
     planted(
         found_by.test_changes_say_of_which_object_and_why,
-        MirrorChanges, "push", "steps that become one say what they skip", "change = merged", "pass",
+        MirrorChanges, "_take", "steps that become one say what they skip", "change = merged", "pass",
     ),
     planted(
         found_by.test_an_index_is_kept_up_to_date,

@@ -10,6 +10,7 @@ import pytest
 from parasync import ABSENT, InProcessTransport, Topic, authority, mirror, synced
 from parasync.protocol import Answer, Ask, Noted, Refusing, Report, Request
 from parasync.runtime import _census, _hub
+from parasync.runtime._mirror_entry import MirrorEntry
 from parasync.runtime._refusals import FORGET_AFTER_S
 from parasync.runtime._reports import REPORT_DELAY_S, REPORT_INTERVAL_S
 from parasync.testing import run
@@ -163,7 +164,7 @@ def test_a_mirror_reports_all_that_it_refuses_as_one() -> None:
                 await owner.delete("c")
                 await passing(REPORT_INTERVAL_S)
                 assert owner.refusals == ()
-                [entry] = [entry for entry, _ in _census.listed() if type(entry).__name__ == "MirrorEntry"]
+                [entry] = [entry for entry, on in _census.listed() if on is bus and isinstance(entry, MirrorEntry)]
                 [status] = entry.statuses()
                 assert (status.statuses, status.objects, status.refusals, status.reason) == ({"ok": 1}, 0, (), "")
                 await owner.put("d", "d")

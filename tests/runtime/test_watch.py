@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from parasync import InProcessTransport, synced
 from parasync.runtime._watch import Watch
 from tests.runtime.kit import KEY, PATIENCE_S, A, envelope, listening, promptly, turns
+
+
+def watching(replica: synced[Any]) -> Watch:
+    member, group = replica._member, replica._seat.group
+    return Watch(lambda poke: group.listen(member, poke)[0], lambda poke: group.watch(member, poke))
 
 
 async def stepped(watch: Watch) -> None:
@@ -17,7 +23,7 @@ async def stepped(watch: Watch) -> None:
 async def test_it_wakes_for_every_kind_of_input_and_for_the_end() -> None:
     bus = InProcessTransport()
     replica = await asyncio.to_thread(lambda: synced(A, bus))
-    with Watch(replica._member, replica._seat.group) as watch:
+    with watching(replica) as watch:
         for heard in (envelope(1), envelope(2), envelope(2), envelope(5), envelope(6, 17)):
             bus.publish(KEY, heard)
             if heard.sequence == 2 and replica.stats.ignored_stale:
@@ -35,7 +41,7 @@ async def test_it_does_not_wake_for_nothing_and_leaves_nothing_behind() -> None:
     bus = InProcessTransport()
     with synced(A, bus, refetch=lambda: envelope(1)) as replica:
         await replica.when_idle(PATIENCE_S)
-        with Watch(replica._member, replica._seat.group) as watch:
+        with watching(replica) as watch:
             waiting = asyncio.create_task(watch.step())
             await turns()
             assert not waiting.done()

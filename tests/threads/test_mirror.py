@@ -193,8 +193,8 @@ def test_a_session_reads_what_its_client_has_seen(bus: InProcessTransport, owner
     note = notes.find("note:a:1")
     assert note is not None
     assert note.key == notes.one("a:1").key == "note:a:1"
-    with pytest.raises(NotReadyError):
-        notes.one("a:1").value  # noqa: B018
+    with threads.mirror(NOTES, InProcessTransport()) as unserved, pytest.raises(NotReadyError):
+        unserved.one("a:1").value  # noqa: B018
     version = owner.put("a:1", "second")
     with Session(timeout_s=PATIENCE_S) as session:
         session.note("note:a:1", version)

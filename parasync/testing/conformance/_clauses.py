@@ -59,8 +59,8 @@ TRANSPORT_CLAUSES: Final = _numbered(
 STORE_CLAUSES: Final = _numbered(
     "`claim` makes an epoch above the stored one the only one that may write; any other is a `FencedError` and changes "
     "nothing.",
-    "The first claim begins the history. Only `history_lost` moves its beginning, to the epoch that calls; no state goes "
-    "back.",
+    "The first claim begins the history. Only `history_lost`, and a claim that says so, move its beginning, to the epoch that "
+    "calls; no state goes back.",
     "What an epoch other than the claimed one writes or notes is a `FencedError` with the stored one, and changes "
     "nothing.",
     "Each write gives its object the next sequence, from 1, in the epoch that writes: across deletions and epochs too.",
