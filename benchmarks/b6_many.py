@@ -23,6 +23,7 @@ METRICS: Final = (
     Metric("ready", "µs a follower", "lower"),
 )
 OURS: Final = "parasync"
+SHARING: Final = "parasync, one wildcard"
 BARE: Final = "bare subscriptions"
 
 
@@ -69,16 +70,21 @@ def _cases(size: Size) -> Iterator[list[Case]]:
 
             return Contestant(name, turn, ours)
 
-        contestants = (contestant(OURS, "replicas", ours=True), contestant(BARE, "subscriptions", ours=False))
+        contestants = (
+            contestant(OURS, "replicas", ours=True),
+            contestant(SHARING, "sharing", ours=True),
+            contestant(BARE, "subscriptions", ours=False),
+        )
         yield [Case(f"{_objects(size):,} objects", METRICS, contestants, TARGETS)]
 
 
-TARGETS: Final = (Target(OURS, BARE, "memory", 1.4),)
+TARGETS: Final = (Target(OURS, BARE, "memory", 1.4), Target(SHARING, BARE, "memory", 0.5))
 
 SCENARIO: Final = Scenario(
     "B6",
     "Over NATS: twenty thousand objects followed one by one",
-    "A process of its own makes a replica of each object over one connection, and is ready when each shows its value; the bare"
+    "A process of its own makes a replica of each object over one connection, and is ready when each shows its value; once with"
+    " a subscription for each, and once with one wildcard for all (`wildcards=`). The bare"
     " peer subscribes to as many subjects, and is ready when the server has taken all. Memory is what the process grew by, as"
     " the operating system counts it.",
     _cases,

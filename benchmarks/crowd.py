@@ -9,7 +9,8 @@ import asyncio
 import gc
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -26,9 +27,9 @@ PREFIX: Final = "crowd"
 """What the subjects of the topic begin with."""
 
 
-async def replicas(url: str, count: int) -> dict[str, float]:
+async def replicas(url: str, count: int, wildcards: Sequence[str] = ()) -> dict[str, float]:
     """One replica for each object, over one connection."""
-    async with NatsTransport(url, codec=CODEC, subjects=PrefixedSubjects(PREFIX)) as bus:
+    async with NatsTransport(url, codec=CODEC, subjects=PrefixedSubjects(PREFIX), wildcards=wildcards) as bus:
 
         def begin() -> list[synced[Any]]:
             return [synced(ORDERS[str(number)], bus) for number in range(count)]
@@ -81,7 +82,11 @@ async def _measured(
     return crowd, {"memory": memory_bytes, "set-up": set_up_s * 1e6 / count, "ready": ready_s * 1e6 / count}
 
 
-KINDS: Final = {"replicas": replicas, "subscriptions": subscriptions}
+KINDS: Final[dict[str, Callable[[str, int], Coroutine[Any, Any, dict[str, float]]]]] = {
+    "replicas": replicas,
+    "sharing": partial(replicas, wildcards=[ORDERS.name]),
+    "subscriptions": subscriptions,
+}
 
 if __name__ == "__main__":
     kind, url, count = sys.argv[1:]

@@ -56,7 +56,9 @@ class LossyTransport:
 
         return self.inner.subscribe(key, hear, interrupted)
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
         """See `SyncTransport`."""
         if interrupted is not None:
             self._interrupted.append(interrupted)
@@ -65,7 +67,7 @@ class LossyTransport:
             if not self.cut:
                 handler(key, envelope)
 
-        return self.inner.subscribe_topic(topic, hear, interrupted)
+        return self.inner.subscribe_topic(topic, hear, interrupted, pattern=pattern)
 
     def interrupt(self, reason: str) -> None:
         """Tell all subscribers that something may have been lost."""

@@ -95,7 +95,8 @@ class Follower:
         if self._prefix is None:
             self._follow(self._key)
         else:
-            self._stop.append(self._bus.subscribe_topic(self._topic.name, self._heard, self._interrupted))
+            topic, pattern = self._topic.name, f"{self._topic.name}:{self._prefix}*" if self._prefix else None
+            self._stop.append(self._bus.subscribe_topic(topic, self._heard, self._interrupted, pattern=pattern))
             self._stop.append(self._bus.spawn(self._list(), "list what is to be followed").cancel)
         return self
 

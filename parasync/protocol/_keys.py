@@ -80,6 +80,25 @@ def parse_pattern(pattern: str) -> tuple[str, str]:
     return topic, "" if ident is None else f"{ident}:"
 
 
+def scope_of(topic: str, pattern: str | None = None) -> str:
+    """What a listener to a topic wants: the pattern, or the topic where there is none or where it says the same.
+
+    Args:
+        topic: the name of the topic.
+        pattern: of it, e.g. `"user:eu:*"`; None for all.
+
+    Raises:
+        InvalidKeyError: the topic or the pattern does not follow the grammar, or they do not belong together.
+    """
+    check_topic(topic)
+    if pattern is None:
+        return topic
+    of_topic, prefix = parse_pattern(pattern)
+    if of_topic != topic:
+        raise InvalidKeyError(f"got the pattern {pattern!r}, expected one of the topic {topic!r}")
+    return pattern if prefix else topic
+
+
 def escape(text: str) -> str:
     """One subject token for a text: every byte outside `[A-Za-z0-9_-]` becomes `=XX`, the empty text `=`."""
     return "".join([_ESCAPES[byte] for byte in text.encode()]) or _EMPTY

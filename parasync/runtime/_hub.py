@@ -131,6 +131,7 @@ class Hub:
             recovery = self._recoveries.get(key)
             if recovery is None or recovery.task.done():
                 recovery = Recovery(source(), pace, self._spawn, f"parasync-recovery {member.key}")
+                recovery.key = key
                 self._recoveries[key] = recovery
             recovery.add(member, group)
             return recovery

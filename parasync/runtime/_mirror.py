@@ -27,7 +27,7 @@ from parasync.runtime._mirror_views import Loaded, MirrorChange
 from parasync.runtime._mirror_waits import Waits
 from parasync.runtime._mirrored import loaded_of
 from parasync.runtime._mirroring import Mirroring
-from parasync.runtime._recovery import Pace
+from parasync.runtime._recovery import DEFAULT_PACE, Pace
 from parasync.runtime._tracing import listening_to_all, mirror_stream_of
 from parasync.topic import Topic
 from parasync.transports._fanout import check_handler
@@ -82,7 +82,7 @@ class mirror(Waits[T], Generic[T]):
             check_change(progress)
         if stale_after_s is not None and (not isinstance(stale_after_s, int | float) or not stale_after_s > 0):
             raise UsageError(f"got stale_after_s={stale_after_s!r}, expected a number of seconds above 0")
-        pace = pace or Pace()
+        pace = pace or DEFAULT_PACE
         core: Mirror[T] = Mirror(
             topic.name,
             topic.reader(transport.codec),

@@ -96,7 +96,8 @@ class MirrorSeat(Audience[T], Generic[T]):
         transport = self.transport
         assert isinstance(transport, SyncTransport)  # noqa: S101  # checked by whoever made this
         try:
-            self.ends.append(transport.subscribe_topic(self._topic, self.deliver, self.interrupted))
+            pattern = f"{self.core.prefix}*" if self.core.prefix else None
+            self.ends.append(transport.subscribe_topic(self._topic, self.deliver, self.interrupted, pattern=pattern))
             bus = beats_over(transport)
             if bus is not None:
                 self.ends.append(bus.subscribe_beats(self._topic, self.beaten))

@@ -41,6 +41,8 @@ class _Noted(Generic[T]):
 class Readable(Generic[T]):
     """The reads of a replica: plain attributes, from any thread."""
 
+    __slots__ = ("__weakref__", "_member", "_newest", "_ref", "_seat")
+
     def __init__(self, ref: Ref[T], seat: Seat[T]) -> None:
         self._ref = ref
         self._seat = seat

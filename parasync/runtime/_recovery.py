@@ -87,11 +87,19 @@ def check_seconds(options: object, *names: str) -> None:
             raise UsageError(f"got {name}={value!r}, expected a number of seconds above 0")
 
 
+DEFAULT_PACE: Final = Pace()
+"""One for all who say nothing, since there may be very many."""
+
+
 class Recovery:
     """Asks one source for all replicas that share it, in one task of one event loop."""
 
     def __init__(self, source: Source, pace: Pace, spawn: Spawn, name: str) -> None:
         self._source = source
+        self.key: tuple[Any, ...] = ()
+        """By what it is known to those who look for it."""
+        self.refused: Callable[[], None] | None = None
+        """Called when one of the replicas refuses the newest version; None where that concerns nobody."""
         self._pace = pace
         self._members: dict[Member[Any], Group] = {}
         self._open: dict[Member[Any], None] = {}

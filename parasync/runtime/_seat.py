@@ -32,6 +32,10 @@ T = TypeVar("T")
 class Seat(Generic[T]):
     """A replica that listens, and asks when it has to, until `close`."""
 
+    __slots__ = (
+        "_ear", "_source", "attempts", "cell", "group", "hub", "loop", "member", "pace", "recovery", "transport",
+    )  # fmt: skip
+
     def __init__(
         self,
         ref: Ref[T],
@@ -135,31 +139,49 @@ class Seat(Generic[T]):
             self.member.attend = _Attend(self.member, self.attempts.attend)
             self.attempts.attempt()
         else:
-            self._source = (*kind, self.loop, *_facts(self.pace))
-            self.recovery = self.hub.recover(self._source, source, self.pace, self.member, self.group)
-            refused = partial(self.hub.refused, topic, self.loop) if refetch is None else None
-            self.member.attend = _Attend(self.member, partial(self.recovery.attend, self.member), refused)
+            key = (*kind, self.loop, *_facts(self.pace))
+            self.recovery = self.hub.recover(key, source, self.pace, self.member, self.group)
+            # Its own key is equal, and there is one of it for all.
+            self._source = self.recovery.key
+            if refetch is None and self.recovery.refused is None:
+                self.recovery.refused = partial(self.hub.refused, topic, self.loop)
+            self.member.attend = _AttendRecovery(self.member, self.recovery)
 
 
 class _Attend:
-    """Tells the recovery, and whoever waits, that an input came; and whoever reports it, that something is refused."""
+    """Tells whoever attends to a replica, and whoever waits, that an input came."""
 
-    __slots__ = ("_attend", "_member", "refused")
+    __slots__ = ("_attend", "_member")
 
-    def __init__(
-        self, member: Member[Any], attend: Callable[[bool], None], refused: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, member: Member[Any], attend: Callable[[bool], None]) -> None:
         self._member = member
         self._attend = attend
-        self.refused = refused
 
     def __call__(self, heard: bool, /) -> None:
         try:
             self._attend(heard)
-            if self._member.refused is not None and self.refused is not None:
-                self.refused()
         finally:
             for wake in self._member.watchers:
+                wake()
+
+
+class _AttendRecovery:
+    """The same where a recovery serves many replicas; and tells whoever reports it that something is refused."""
+
+    __slots__ = ("_member", "_recovery")
+
+    def __init__(self, member: Member[Any], recovery: Recovery) -> None:
+        self._member = member
+        self._recovery = recovery
+
+    def __call__(self, heard: bool, /) -> None:
+        member, recovery = self._member, self._recovery
+        try:
+            recovery.attend(member, heard)
+            if member.refused is not None and recovery.refused is not None:
+                recovery.refused()
+        finally:
+            for wake in member.watchers:
                 wake()
 
 

@@ -21,7 +21,7 @@ from parasync.runtime._cell import Cell
 from parasync.runtime._checks import check_kind, check_replica, check_wait
 from parasync.runtime._readable import Readable
 from parasync.runtime._recorder import Recorder
-from parasync.runtime._recovery import Pace
+from parasync.runtime._recovery import DEFAULT_PACE, Pace
 from parasync.runtime._seat import Seat
 from parasync.runtime._sources import Refetch
 from parasync.runtime._stream import Changes
@@ -62,6 +62,8 @@ class synced(Readable[T]):
         ParseError, SchemaSkewError: the seed does not pass the gate.
     """
 
+    __slots__ = ()
+
     def __init__(
         self,
         ref: Ref[T],
@@ -81,7 +83,7 @@ class synced(Readable[T]):
         check_replica(seed, refetch, cell, gap)
         check_kind("pace", pace, Pace, "Pace(ask_timeout_s=2.0)")
         check_kind("recorder", recorder, Recorder, 'Recorder("ada.rec")')
-        pace = pace or Pace()
+        pace = pace or DEFAULT_PACE
         if stale_after_s is not None and (not isinstance(stale_after_s, int | float) or not stale_after_s > 0):
             raise UsageError(f"got stale_after_s={stale_after_s!r}, expected a number of seconds above 0")
         seat = Seat(

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from parasync.codec import Codec
 from parasync.errors import ClosedError, UsageError
-from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, check_topic, parse_key
+from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, check_topic, parse_key, scope_of
 from parasync.testing._faults import Fates, Faults, Struck
 from parasync.testing._faulty_asks import FaultyAsks
 from parasync.testing._faulty_beats import FaultyBeats
@@ -152,12 +152,14 @@ class FaultyTransport:
         line = self._heard(key, lambda _, envelope: handler(envelope), interrupted)
         return self._joined(line, lambda: self.inner.subscribe(key, lambda envelope: line.put(key, envelope), _told(line)))
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
         """See `SyncTransport`."""
-        check_topic(topic)
+        scope_of(topic, pattern)
         check_handler(handler)
-        line = self._heard(f"{topic}:*", handler, interrupted)
-        return self._joined(line, lambda: self.inner.subscribe_topic(topic, line.put, _told(line)))
+        line = self._heard(pattern or f"{topic}:*", handler, interrupted)
+        return self._joined(line, lambda: self.inner.subscribe_topic(topic, line.put, _told(line), pattern=pattern))
 
     def publish_beat(self, topic: str, make: BeatMaker) -> None:
         """See `BeatTransport`; what waits here was not sent.

@@ -18,7 +18,7 @@ from threading import get_ident
 from typing import Any, Final, TypeAlias
 
 from parasync.errors import ClosedError, UsageError
-from parasync.protocol import check_topic, parse_key
+from parasync.protocol import parse_key, scope_of
 from parasync.transports._protocol import Handler, Interrupted, TopicHandler, Unsubscribe
 
 NESTED_PUBLISHES_MAX: Final = 262_144
@@ -30,14 +30,27 @@ _log: Final = logging.getLogger("parasync")
 class Subscription:
     """One handler of one key or topic; `handler` is None from the moment in which it was unsubscribed."""
 
-    __slots__ = ("handler", "interrupted", "name", "number", "topical")
+    __slots__ = ("fanout", "handler", "interrupted", "name", "number", "topical")
 
-    def __init__(self, name: str, handler: Callable[..., None], interrupted: Interrupted | None, topical: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        handler: Callable[..., None],
+        interrupted: Interrupted | None,
+        topical: bool,
+        fanout: Fanout | None = None,
+    ) -> None:
         self.name = name
+        self.fanout = fanout
         self.handler: Callable[..., None] | None = handler
         self.interrupted = interrupted
         self.topical = topical
         self.number = 0
+
+    def end(self) -> None:
+        """Unsubscribe; may be called again, and from any thread."""
+        if self.fanout is not None:
+            self.fanout.end(self)
 
 
 Targets: TypeAlias = tuple[Subscription, ...]
@@ -80,18 +93,21 @@ class Fanout:
             UsageError: the handler is not a plain function.
         """
         parse_key(key)
-        return self._add(Subscription(key, check_handler(handler), interrupted, topical=False))
+        return self._add(Subscription(key, check_handler(handler), interrupted, False, self))
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, pattern: str | None = None
+    ) -> Unsubscribe:
         """Call `handler` with the key and the envelope of every object of the topic from now on, all in one order.
 
+        A bus that can tell the objects of a pattern apart may name that: it is in `topics` too, but no `routes` know it.
+
         Raises:
-            InvalidKeyError: the topic does not follow the grammar.
+            InvalidKeyError: the topic does not follow the grammar, or the pattern is not one of this topic.
             ClosedError: the transport was closed.
             UsageError: the handler is not a plain function.
         """
-        check_topic(topic)
-        return self._add(Subscription(topic, check_handler(handler), interrupted, topical=True))
+        return self._add(Subscription(scope_of(topic, pattern), check_handler(handler), interrupted, True, self))
 
     def key_count(self) -> int:
         """The number of keys (and topics) with at least one live subscriber."""
@@ -189,9 +205,10 @@ class Fanout:
             sub.number = next(self._numbers)
             self._replace(sub, (*self._table(sub).get(sub.name, ()), sub))
         self._sweep()
-        return lambda: self._end(sub)
+        return sub.end
 
-    def _end(self, sub: Subscription) -> None:
+    def end(self, sub: Subscription) -> None:
+        """Unsubscribe; may be called again, and from any thread."""
         if sub.handler is None:
             return
         sub.handler = sub.interrupted = None

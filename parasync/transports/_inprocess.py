@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from parasync.codec import Codec, MsgpackCodec
 from parasync.errors import ClosedError
-from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response
+from parasync.protocol import Envelope, Probe, ProbeReply, Request, Response, scope_of
 from parasync.transports import _protocol as contract
 from parasync.transports._beats import Beats
 from parasync.transports._fanout import Fanout
@@ -108,14 +108,17 @@ class InProcessTransport:
         """
         return self._fanout.subscribe(key, handler, interrupted)
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
-        """Call `handler` with the key and envelope of every object of the topic from now on.
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
+        """Call `handler` with the key and envelope of every object of the topic from now on, whatever the pattern.
 
         Raises:
-            InvalidKeyError: the topic does not follow the grammar.
+            InvalidKeyError: the topic does not follow the grammar, or the pattern is not one of this topic.
             ClosedError: the transport was closed.
             UsageError: the handler is not a plain function.
         """
+        scope_of(topic, pattern)
         return self._fanout.subscribe_topic(topic, handler, interrupted)
 
     def publish_beat(self, topic: str, make: BeatMaker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 from parasync.codec import Codec
@@ -14,6 +15,10 @@ KEYS_CACHED_MAX: Final = 65_536
 """How many mappings between keys and subjects are remembered; others are made again."""
 
 _NO_KEY: Final = ""
+
+
+def _nobody(_: str, nobody: Targets) -> Targets:
+    return nobody
 
 
 class Receiver:
@@ -48,24 +53,36 @@ class Receiver:
 
         return received
 
-    def topic_sink(self, topic: str) -> Sink:
-        """The sink of the subscription of a topic."""
+    def topic_sink(self, name: str, *, keyed: bool) -> Sink:
+        """The sink of the subscription of a topic or a pattern.
+
+        Args:
+            name: the topic or the pattern.
+            keyed: it stands for those of its keys, too.
+        """
         decode, subscribers, deliver = self._codec.decode_frame, self._fanout.topics.get, self._fanout.deliver
+        beginning = name.removesuffix("*") if ":" in name else ""
+        of_keys = self._fanout.keys.get if keyed else _nobody
+
+        def listeners(key: str) -> Targets:
+            own, others = of_keys(key, ()), subscribers(name, ())
+            return tuple(sorted((*own, *others), key=attrgetter("number"))) if own and others else own or others
 
         def received(subject: bytes, _: bytes, frame: bytes, __: bytes | None) -> None:
             key = self._keys(subject)
             if not key:
                 if key is not None:
-                    self._interrupt(subscribers(topic))
+                    self._interrupt(subscribers(name))
+                return
+            # What nobody wants is not even decoded.
+            if not key.startswith(beginning) or not listeners(key):
                 return
             try:
                 envelope = decode(key, frame)
             except Exception:  # noqa: BLE001 -- as above
-                self._interrupt(subscribers(topic))
+                self._interrupt(listeners(key))
                 return
-            targets = subscribers(topic)
-            if targets is not None:
-                deliver(targets, key, envelope)
+            deliver(listeners(key), key, envelope)
 
         return received
 

@@ -17,12 +17,12 @@ from nats.errors import SlowConsumerError
 from parasync.codec import FRAME_OVERHEAD_BYTES_MAX, Codec
 from parasync.errors import ClosedError, ConnectError, ParasyncError, TransportError, UsageError
 from parasync.protocol import Envelope
-from parasync.transports._fanout import Fanout, Targets, report
+from parasync.transports._fanout import Fanout, report
 from parasync.transports._nats_asks import NatsAsks
 from parasync.transports._nats_beats import NatsBeats
 from parasync.transports._nats_diagnosis import denial, diagnosed
+from parasync.transports._nats_exchange import Exchange, Place
 from parasync.transports._nats_guard import Guard
-from parasync.transports._nats_lines import Line
 from parasync.transports._nats_link import DISCARD_TIMEOUT_S, Link, LinkOptions
 from parasync.transports._nats_receiver import KEYS_CACHED_MAX, Receiver
 from parasync.transports._nats_refusals import Refusals
@@ -48,6 +48,7 @@ class Session:
         subjects: which subject carries what.
         codec: how envelopes become frames.
         outbox: what waits to be sent.
+        wildcards: topics and patterns of which one subscription brings all keys.
         guard_options: the rest of what `Guard` takes.
     """
 
@@ -58,6 +59,7 @@ class Session:
         subjects: SubjectMap,
         codec: Codec,
         outbox: Outbox,
+        wildcards: Iterable[str],
         **guard_options: Any,
     ) -> None:
         self._reconnects = 0
@@ -65,6 +67,7 @@ class Session:
         self.fanout = Fanout(self._emptied)
         self.wire = Wire(outbox)
         self._receiver = Receiver(self.fanout, subjects, codec)
+        self._exchange = Exchange(self.wire, self.fanout, self._receiver, subjects, wildcards)
         self.beats = NatsBeats(self.wire, subjects, codec, self.in_loop)
         self.asks = NatsAsks(self.wire, subjects, codec, options.inbox_prefix, self._why_down)
         self.status = NatsStatus(self.wire, self.asks, subjects, codec)
@@ -77,10 +80,7 @@ class Session:
         self._outbox = outbox
         self._put = outbox.publish
         self._wake = self.wire.wake
-        self._lines: dict[tuple[bool, str], Line] = {}
-        # Which of them a subject is, in lower case, as the client tells it; keys that differ in case only share an entry.
-        self._of_subject: dict[str, tuple[tuple[bool, str], ...]] = {}
-        self._refusals = Refusals(self.wire, self._interrupt_subject)
+        self._refusals = Refusals(self.wire, self._exchange.interrupt)
         self._payload_bytes_max = 0
         self.body_bytes_max = 0
         """The largest body whose frame the present or last server takes, whatever its key and meta."""
@@ -186,16 +186,11 @@ class Session:
         self._put(key, envelope, self._heads(key), self._encode, self._payload_bytes_max)
         self._wake()
 
-    def listen(self, name: str, subscribe: Callable[..., Unsubscribe], *handlers: Any, topical: bool) -> Unsubscribe:
-        """Subscribe handlers to a key or topic, and the bus with the first of them."""
-        subject = self._subjects.of_topic(name) if topical else self._subjects.of_key(name)
-        check_subject(subject.removesuffix(".>") if topical else subject)
-        unsubscribe = subscribe(name, *handlers)
-        if (topical, name) not in self._lines:
-            sink = self._receiver.topic_sink(name) if topical else self._receiver.key_sink(name)
-            self._lines[topical, name] = self.wire.open(subject, sink)
-            place = subject.lower()
-            self._of_subject[place] = (*self._of_subject.get(place, ()), (topical, name))
+    def listen(self, place: Place, subscribe: Callable[..., Unsubscribe], *args: Any) -> Unsubscribe:
+        """Subscribe handlers to a key, topic or pattern, and the bus with the first of them."""
+        self._exchange.subject_of(place)
+        unsubscribe = subscribe(*args)
+        self._exchange.joined(place)
         return unsubscribe
 
     def in_loop(self, function: Callable[..., None], *args: Any) -> None:
@@ -216,22 +211,7 @@ class Session:
         return b"PUB %b " % check_subject(self._subjects.of_key(key)).encode()
 
     def _emptied(self, name: str, topical: bool) -> None:
-        self.in_loop(self._hush, name, topical)
-
-    def _hush(self, name: str, topical: bool) -> None:
-        if not self._subscribers(name, topical):
-            line = self._lines.pop((topical, name), None)
-            if line is not None:
-                self.wire.shut(line)
-                place = line.subject.lower()
-                others = tuple([other for other in self._of_subject[place] if other != (topical, name)])
-                if others:
-                    self._of_subject[place] = others
-                else:
-                    del self._of_subject[place]
-
-    def _subscribers(self, name: str, topical: bool) -> Targets:
-        return (self.fanout.topics if topical else self.fanout.keys).get(name, ())
+        self.in_loop(self._exchange.left, Place(topical, name))
 
     def _connected(self, link: Link) -> None:
         again = self._payload_bytes_max > 0
@@ -273,11 +253,7 @@ class Session:
 
     def _overflowed(self, error: SlowConsumerError) -> None:
         self.last_error = TransportError("messages were dropped because this process reads too slowly")
-        self._interrupt_subject(error.sub.subject.lower(), "slow consumer")
-
-    def _interrupt_subject(self, subject: str, reason: str) -> None:
-        for topical, name in sorted(self._of_subject.get(subject, ())):
-            self.fanout.deliver(self._subscribers(name, topical), None, reason)
+        self._exchange.interrupt(error.sub.subject.lower(), "slow consumer")
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -11,7 +11,7 @@
 6. `key_count()` is the number of keys with a live subscriber.
 7. `interrupted(reason)` is called in order with the envelopes whenever some may have been lost or could not be decoded, and
    once more when the transport is closed.
-8. `subscribe_topic` delivers all objects of a topic in one order.
+8. `subscribe_topic` delivers all objects of a topic, with a pattern at least those of the pattern, in one order.
 9. An envelope arrives as it was published; only its `after` may be lower, where older ones of its key were left out on purpose.
 10. Keys stay apart whatever they are made of. What is no key, no topic or no plain function is refused and leaves no trace.
 11. Once a transport was closed, its functions raise `ClosedError` and no handler is called any more.
@@ -139,16 +139,19 @@ class SyncTransport(Protocol):
             UsageError: called from another thread or loop than this transport allows.
         """
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
         """Call `handler` with every envelope of every object of the topic, all in one order.
 
         Args:
             topic: the name of the topic.
             handler: a plain function that gets key and envelope; it must not block.
             interrupted: as for `subscribe`.
+            pattern: only the objects of this are wanted, e.g. `"user:eu:*"`; others may be delivered all the same.
 
         Raises:
-            InvalidKeyError: the topic does not follow the grammar.
+            InvalidKeyError: the topic does not follow the grammar, or the pattern is not one of this topic.
             ClosedError: the transport was closed.
             UsageError: called from another thread or loop than this transport allows.
         """

@@ -41,7 +41,7 @@ class SubjectMap(Protocol):
         """
 
     def of_pattern(self, pattern: str) -> str:
-        """The wildcard that matches at least the objects of a pattern like `topic:*`, all of its topic at most.
+        """The wildcard that matches at least the objects of a pattern like `topic:eu:*`, and at most all of its topic.
 
         Raises:
             InvalidKeyError: the pattern does not follow the grammar.
@@ -84,7 +84,8 @@ class PrefixedSubjects:
     """The default: `synced.<topic>.state[.<id>]`, `synced.<topic>.beat`, `synced-ask.<topic>.<verb>`, `synced-probe.<topic>`,
     and `synced-status`.
 
-    Topic and id are one token each, escaped byte by byte; a bus can allow publishing below `synced.>` to authorities only.
+    A topic is one token, an id one for each part between colons, escaped byte by byte; so a pattern is one subscription, and
+    a bus can allow publishing below `synced.>` to authorities only.
 
     Args:
         prefix: stands for `synced`; letters, digits, `_`, `-` and single dots, at most `PREFIX_CHARS_MAX` characters.
@@ -101,15 +102,17 @@ class PrefixedSubjects:
         """`synced.<topic>.state`, and `.<id>` where the key has one."""
         topic, ident = parse_key(key)
         subject = f"{self.prefix}.{escape(topic)}.state"
-        return subject if ident is None else f"{subject}.{escape(ident)}"
+        return subject if ident is None else f"{subject}.{_tokens(ident)}"
 
     def of_topic(self, topic: str) -> str:
         """`synced.<topic>.>`."""
         return f"{self.prefix}.{escape(check_topic(topic))}.>"
 
     def of_pattern(self, pattern: str) -> str:
-        """`synced.<topic>.state.*`: an id is one token, so the receiver compares its beginning."""
-        return f"{self.prefix}.{escape(parse_pattern(pattern)[0])}.state.*"
+        """`synced.<topic>.state.<prefix>.>`; `synced.<topic>.state.>` for all objects that have an id."""
+        topic, prefix = parse_pattern(pattern)
+        within = f"{_tokens(prefix[:-1])}." if prefix else ""
+        return f"{self.prefix}.{escape(topic)}.state.{within}>"
 
     def of_beat(self, topic: str) -> str:
         """`synced.<topic>.beat`."""
@@ -135,11 +138,16 @@ class PrefixedSubjects:
             raise InvalidKeyError("got a subject that is not of this map")
         if tokens[0] != "state":
             return None
-        if len(tokens) > 2:
-            raise InvalidKeyError("got a subject with more than one token for the id, expected one")
-        key = str(Key(check_topic(unescape(topic)), unescape(tokens[1]) if len(tokens) == 2 else None))
+        parts = [unescape(token) for token in tokens[1:]]
+        if any(":" in part for part in parts):
+            raise InvalidKeyError("got a subject with a colon in a token, expected a token for each part")
+        key = str(Key(check_topic(unescape(topic)), ":".join(parts) if parts else None))
         parse_key(key)
         return key
+
+
+def _tokens(ident: str) -> str:
+    return ".".join(map(escape, ident.split(":"))) if ":" in ident else escape(ident)
 
 
 def check_subject(subject: str) -> str:

@@ -6,14 +6,15 @@ import asyncio
 import math
 import ssl
 from asyncio import AbstractEventLoop
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
 
 from parasync.codec import Codec, MsgpackCodec
 from parasync.errors import ClosedError, ParasyncError, UsageError
-from parasync.protocol import Envelope
+from parasync.protocol import Envelope, scope_of
 from parasync.transports._nats_conversation import Conversation
+from parasync.transports._nats_exchange import Place
 from parasync.transports._nats_link import Credential, LinkOptions
 from parasync.transports._nats_session import Session
 from parasync.transports._nats_socket import parse_address
@@ -54,10 +55,14 @@ class NatsTransport(Conversation):
         connect_timeout_s: how long one server may take to connect and authenticate, in seconds.
         reconnect_max_s: the longest wait before an attempt to connect again, in seconds.
         direct: receive without the client's queues; None where the installed client allows it, False never.
+        wildcards: topics and patterns like `"user:eu:*"` of which one subscription brings all objects that are followed here.
+            Lighter for the process and the server where it follows a good part of them one by one; it receives the others too,
+            and drops them unread.
 
     Raises:
         ConnectError: a URL cannot be read.
         UsageError: an option is out of range.
+        InvalidKeyError: one of the wildcards is neither a topic nor a pattern.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class NatsTransport(Conversation):
         connect_timeout_s: float = 5.0,
         reconnect_max_s: float = 5.0,
         direct: bool | None = None,
+        wildcards: Collection[str] = (),
     ) -> None:
         several = isinstance(url, Sequence) and not isinstance(url, str)
         servers = [parse_address(each) for each in (url if several else [url])]  # type: ignore[arg-type]
@@ -97,7 +103,7 @@ class NatsTransport(Conversation):
         self._subjects: SubjectMap = PrefixedSubjects() if subjects is None else subjects
         self._session = Session(
             servers, options, self._subjects, self._codec, Outbox(outbox_keys_max, outbox_bytes_max),
-            ping_interval_s=ping_interval_s, reconnect_max_s=reconnect_max_s, direct=direct,
+            wildcards, ping_interval_s=ping_interval_s, reconnect_max_s=reconnect_max_s, direct=direct,
         )  # fmt: skip
         self._servers = servers
         self._tasks = Tasks()
@@ -166,18 +172,23 @@ class NatsTransport(Conversation):
             UsageError: called outside of `async with` or from another thread or loop, or the handler is no plain function.
         """
         self._session.check("subscribe")
-        return self._session.listen(key, self._session.fanout.subscribe, handler, interrupted, topical=False)
+        return self._session.listen(Place(False, key), self._session.fanout.subscribe, key, handler, interrupted)
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
         """Call `handler` in the loop of this transport with key and envelope of every object of the topic from now on.
 
+        With a pattern such as `"user:eu:*"`, the server sends no others than those of the pattern.
+
         Raises:
-            InvalidKeyError: the topic does not follow the grammar.
+            InvalidKeyError: the topic does not follow the grammar, or the pattern is not one of this topic.
             ClosedError: the transport was closed.
             UsageError: called outside of `async with` or from another thread or loop, or the handler is no plain function.
         """
         self._session.check("subscribe")
-        return self._session.listen(topic, self._session.fanout.subscribe_topic, handler, interrupted, topical=True)
+        place = Place(True, scope_of(topic, pattern))
+        return self._session.listen(place, self._session.fanout.subscribe_topic, topic, handler, interrupted, pattern)
 
     def key_count(self) -> int:
         """The number of keys (and topics) with at least one live subscriber."""

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parasync.errors import InvalidKeyError, UsageError
-from parasync.protocol import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, unescape
+from parasync.protocol import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, scope_of, unescape
 
 texts = st.text(max_size=40)
 parts = st.text(st.characters(exclude_characters=":", codec="utf-8"), min_size=1, max_size=20)
@@ -100,6 +100,17 @@ def test_a_pattern_is_a_topic_and_a_prefix_of_ids() -> None:
 def test_what_is_no_pattern_says_so(pattern: str) -> None:
     with pytest.raises(InvalidKeyError, match="expected"):
         parse_pattern(pattern)
+
+
+def test_a_listener_wants_a_topic_or_a_part_of_it() -> None:
+    assert scope_of("user") == scope_of("user", "user:*") == "user"
+    assert scope_of("user", "user:eu:*") == "user:eu:*"
+    for pattern in ("other:eu:*", "user:eu", "user", ""):
+        with pytest.raises(InvalidKeyError):
+            scope_of("user", pattern)
+    for topic in ("user:eu", ""):
+        with pytest.raises(InvalidKeyError):
+            scope_of(topic)
 
 
 @given(texts)

@@ -93,9 +93,11 @@ class LinkedTransport(InProcessTransport):
         self.check()
         return super().subscribe(key, handler, interrupted)
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
         self.check()
-        return super().subscribe_topic(topic, handler, interrupted)
+        return super().subscribe_topic(topic, handler, interrupted, pattern=pattern)
 
     def publish(self, key: str, envelope: Envelope[Any]) -> None:
         self.check()
@@ -379,12 +381,38 @@ class TurnsTopicsRound(QueuedTransport):
 class ForgetsTheOneObject(InProcessTransport):
     """Clause 8: the object of a topic that has no id is missing."""
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
         def hear(key: str, what: Envelope[Any]) -> None:
             if key != topic:
                 handler(key, what)
 
-        return super().subscribe_topic(topic, hear if not iscoroutinefunction(handler) else handler, interrupted)
+        heard = hear if not iscoroutinefunction(handler) else handler
+        return super().subscribe_topic(topic, heard, interrupted, pattern=pattern)
+
+
+class TakesPatternsTooLiterally(InProcessTransport):
+    """Clause 8: of a pattern, it leaves out what lies deeper."""
+
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
+        def hear(key: str, what: Envelope[Any]) -> None:
+            if pattern is None or key.count(":") == pattern.count(":"):
+                handler(key, what)
+
+        heard = hear if not iscoroutinefunction(handler) else handler
+        return super().subscribe_topic(topic, heard, interrupted, pattern=pattern)
+
+
+class BelievesAnyPattern(InProcessTransport):
+    """Clause 10: it takes a pattern of another topic."""
+
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
+        return super().subscribe_topic(topic, handler, interrupted)
 
 
 class ChangesWhatIsPublished(InProcessTransport):
@@ -646,8 +674,10 @@ class EndsAKeyWithItsTopic(InProcessTransport):
         self.subscribed.append((key, end))
         return end
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
-        end = super().subscribe_topic(topic, handler, interrupted)
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
+        end = super().subscribe_topic(topic, handler, interrupted, pattern=pattern)
 
         def unsubscribe() -> None:
             end()

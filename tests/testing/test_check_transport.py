@@ -59,7 +59,7 @@ def check_all(factory: Callable[[], Any], *, threads: bool = False, seed: int = 
     return run(lambda: check_transport(factory, clauses=set(TRANSPORT_CLAUSES) - {NEEDS_THREADS}), seed=seed)
 
 
-def nats_ends(server: NatsServer, direct: bool | None) -> Callable[[], Any]:
+def nats_ends(server: NatsServer, direct: bool | None, wildcards: tuple[str, ...] = ()) -> Callable[[], Any]:
     async def malformed(key: str) -> None:
         async with raw(server.url) as say:
             await say(b"PUB synced.topic.state.%b 1\r\n?\r\n" % key.partition(":")[2].encode())
@@ -70,7 +70,10 @@ def nats_ends(server: NatsServer, direct: bool | None) -> Callable[[], Any]:
 
     @asynccontextmanager
     async def ends() -> AsyncIterator[Ends]:
-        async with NatsTransport(server.url, direct=direct) as writer, NatsTransport(server.url, direct=direct) as reader:
+        async with (
+            NatsTransport(server.url, direct=direct) as writer,
+            NatsTransport(server.url, direct=direct, wildcards=wildcards) as reader,
+        ):
             yield Ends(writer, reader, losses=(malformed, reconnect))
 
     return ends
@@ -83,10 +86,16 @@ async def test_the_transport_in_process_keeps_every_clause() -> None:
 
 
 @pytest.mark.nats
-@pytest.mark.parametrize("direct", [None, False], ids=["direct", "by callbacks"])
-async def test_the_transport_over_nats_keeps_every_clause_that_it_claims(direct: bool | None) -> None:
+@pytest.mark.parametrize(
+    ("direct", "wildcards"),
+    [(None, ()), (False, ()), (None, ("topic", "other:*"))],
+    ids=["direct", "by callbacks", "wildcards"],
+)
+async def test_the_transport_over_nats_keeps_every_clause_that_it_claims(
+    direct: bool | None, wildcards: tuple[str, ...]
+) -> None:
     with NatsServer() as server:
-        report = await check_transport(nats_ends(server, direct), patience_s=30.0)
+        report = await check_transport(nats_ends(server, direct, wildcards), patience_s=30.0)
     assert {clause.number for clause in report.checked} == set(TRANSPORT_CLAUSES) - {12, 13}
     assert [finding.clause.number for finding in report.not_claimed] == [12, 13]
     assert [finding.not_claimed for finding in report.not_claimed] == [

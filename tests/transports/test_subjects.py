@@ -63,6 +63,14 @@ def test_the_wildcard_of_a_pattern_matches_what_the_pattern_does(topic: str, pre
     assert not matches(MAP.of_pattern(f"{topic}:*"), MAP.of_beat(topic))
 
 
+@given(topics, st.sampled_from(["a", "a:", "a:b", "b", ":", "a:b:c", "*", ">"]), st.sampled_from(["a", "a:", "a:b", ":", "*"]))
+def test_the_wildcard_of_a_pattern_matches_nothing_else(topic: str, ident: str, prefix: str) -> None:
+    pattern = MAP.of_pattern(f"{topic}:{prefix}:*")
+    assert matches(pattern, MAP.of_key(f"{topic}:{ident}")) == ident.startswith(f"{prefix}:")
+    assert not matches(pattern, MAP.of_beat(topic))
+    assert not matches(pattern, MAP.of_key(topic))
+
+
 @given(st.one_of(st.text(max_size=40), st.from_regex(r"synced\.[a=0-9F.]{0,9}\.?state\.?[a=0-9F.]{0,9}", fullmatch=True)))
 def test_a_subject_is_a_key_or_not_but_nothing_else(subject: str) -> None:
     try:
@@ -84,7 +92,8 @@ def test_what_is_no_state_has_no_key(subject: str) -> None:
     "subject",
     [
         *("", "synced", "synced.", "synced.user", "other.user.state.1", "xsynced.user.state.1", "synced-ask.user.state"),
-        *("synced.user.state.", "synced.user.state.1.2", "synced.us er.state.1", "synced.=.state.1", "synced.user.state.="),
+        *("synced.user.state.", "synced.us er.state.1", "synced.=.state.1", "synced.user.state.="),
+        *("synced.user.state.1..2", "synced.user.state.1=3A2", "synced.user.state.1.", "synced.user.state.=.=3A"),
         *("synced.=3A.state", "synced.=41.state"),
     ],
 )
@@ -96,9 +105,10 @@ def test_what_no_key_makes_is_refused(subject: str) -> None:
 def test_the_default_is_as_documented() -> None:
     assert isinstance(MAP, SubjectMap)
     assert MAP.of_key("user") == "synced.user.state"
-    assert MAP.of_key("user:1:a b") == "synced.user.state.1=3Aa=20b"
+    assert MAP.of_key("user:1:a b") == "synced.user.state.1.a=20b"
     assert MAP.of_topic("user") == "synced.user.>"
-    assert MAP.of_pattern("user:eu:*") == "synced.user.state.*"
+    assert MAP.of_pattern("user:eu:*") == "synced.user.state.eu.>"
+    assert MAP.of_pattern("user:*") == "synced.user.state.>"
     assert MAP.of_beat("user") == "synced.user.beat"
     assert MAP.of_ask("user", "state") == "synced-ask.user.state"
     assert MAP.of_probe("user") == "synced-probe.user"

@@ -11,7 +11,7 @@ from typing import Any, Final
 from parasync.errors import ClosedError, InvalidKeyError, UsageError
 from parasync.protocol import Envelope, ListKeys, Probe
 from parasync.testing.conformance._bench import Bench
-from parasync.testing.conformance._ends import KEY, TOPIC, envelope, is_marker
+from parasync.testing.conformance._ends import KEY, KEY_IN_OTHER_TOPIC, TOPIC, envelope, is_marker
 from parasync.testing.conformance._run import Checks, broken, closed
 from parasync.transports import LimitedTransport
 
@@ -43,6 +43,9 @@ async def what_is_no_key_is_refused(bench: Bench) -> None:
         must_raise(bench, InvalidKeyError, "subscribe", partial(bench.reader.subscribe, key, ignored))
     for topic in (*_ILLEGAL, KEY):
         must_raise(bench, InvalidKeyError, "subscribe_topic", partial(bench.reader.subscribe_topic, topic, ignored))
+    for pattern in (KEY, TOPIC, f"{KEY_IN_OTHER_TOPIC}:*", "*", ""):
+        wanted = partial(bench.reader.subscribe_topic, TOPIC, ignored, pattern=pattern)
+        must_raise(bench, InvalidKeyError, "subscribe_topic", wanted)
     bench.expect(bench.reader.key_count(), before)
 
 

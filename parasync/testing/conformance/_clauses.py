@@ -34,7 +34,7 @@ TRANSPORT_CLAUSES: Final = _numbered(
     "`key_count()` is the number of keys with a live subscriber.",
     "`interrupted(reason)` is called in order with the envelopes whenever some may have been lost or could not be "
     "decoded, and once more when the transport is closed.",
-    "`subscribe_topic` delivers all objects of a topic in one order.",
+    "`subscribe_topic` delivers all objects of a topic, with a pattern at least those of the pattern, in one order.",
     "An envelope arrives as it was published; only its `after` may be lower, where older ones of its key were left out on "
     "purpose.",
     "Keys stay apart whatever they are made of. What is no key, no topic or no plain function is refused and leaves no "

@@ -171,13 +171,16 @@ class Tap:
 
         return told
 
-    def subscribe_topic(self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None) -> Unsubscribe:
+    def subscribe_topic(
+        self, topic: str, handler: TopicHandler, interrupted: Interrupted | None = None, *, pattern: str | None = None
+    ) -> Unsubscribe:
         """See `SyncTransport`."""
 
         def heard(key: str, envelope: Envelope[Any]) -> None:
             self.onlooker.hears(self.who, key, envelope, lambda: handler(key, envelope))
 
-        return self.inner.subscribe_topic(topic, heard, None if interrupted is None else self._telling(topic, interrupted))
+        telling = None if interrupted is None else self._telling(topic, interrupted)
+        return self.inner.subscribe_topic(topic, heard, telling, pattern=pattern)
 
     def publish_beat(self, topic: str, make: BeatMaker) -> None:
         """See `BeatTransport`."""
