@@ -117,7 +117,7 @@ class Pen:
         publish_stored(self._transport, key, envelope)
 
     async def aclose(self) -> None:
-        """Wait for the repairs that are under way; what the store does not tell now is not tried again."""
+        """Wait for the repairs that are under way, a while; what the store does not tell now is not tried again."""
         await self.repairs.aclose()
 
     async def _stored(self, draft: Draft) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -19,6 +20,10 @@ REPAIR_BASE_S: Final = 0.1
 """The longest first pause, in seconds, before it is read again what a write left in the store, if that failed."""
 REPAIR_MAX_S: Final = 5.0
 """The longest of these pauses, in seconds; they go on for as long as the authority serves."""
+REPAIR_CLOSE_TIMEOUT_S: Final = 5.0
+"""How long a store may take, in seconds, to tell an authority that is being closed what a write left in it."""
+
+logger: Final = logging.getLogger("parasync")
 
 
 class _Repair:
@@ -78,13 +83,17 @@ class Repairs:
         repair.again.set()
 
     async def aclose(self) -> None:
-        """Wait for those that are under way; what the store does not tell now is not tried again."""
+        """Wait for those that are under way, a while; what the store does not tell now is not tried again."""
         self._closing = True
         under_way = list(self._under_way.values())
         for repair in under_way:
             repair.again.set()
         if under_way:
-            await asyncio.wait([repair.task for repair in under_way])
+            _, hanging = await asyncio.wait([repair.task for repair in under_way], timeout=REPAIR_CLOSE_TIMEOUT_S)
+            for task in hanging:
+                task.cancel()
+            if hanging:
+                logger.warning("%d writes to %r may be stored, and nobody was told of them", len(hanging), self._topic)
 
     def _over(self, key: str, repair: _Repair, _task: asyncio.Task[None]) -> None:
         self._end(repair, len(repair.writes))

@@ -14,7 +14,7 @@ from parasync import InProcessTransport, MemoryStore, Status, Version, authority
 from parasync.errors import ClosedError, EncodeError, FencedError, IdempotencyError, IndeterminateError, StoreError
 from parasync.protocol import Probe
 from parasync.runtime._pen import WRITES_WITHOUT_PAUSE_MAX
-from parasync.runtime._repairs import REPAIR_MAX_S
+from parasync.runtime._repairs import REPAIR_CLOSE_TIMEOUT_S, REPAIR_MAX_S
 from parasync.stores import Draft, Outcome
 from parasync.testing import Cut, settle, sweep
 from tests.runtime.kit import KEY, NOTES, A, assert_nothing_left, pace, terms, turns
@@ -30,6 +30,7 @@ class Faulty(MemoryStore):
         self.after: BaseException | None = None
         self.read_error: BaseException | None = None
         self.gate: asyncio.Event | None = None
+        self.reads: asyncio.Event | None = None
 
     async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
         if self.gate is not None:
@@ -42,6 +43,8 @@ class Faulty(MemoryStore):
         return outcome
 
     async def read(self, topic: str, keys: Sequence[str]) -> Any:
+        if self.reads is not None:
+            await self.reads.wait()
         if self.read_error is not None:
             raise self.read_error
         return await super().read(topic, keys)
@@ -101,6 +104,22 @@ async def test_a_transport_of_others_that_fails_does_not_hide_that_a_write_was_s
         assert (await owner.get("a")).version == version
         assert "could not be published: RuntimeError" in caplog.text
         assert "secret" not in caplog.text
+
+
+@in_virtual_time
+async def test_a_store_that_hangs_does_not_keep_an_authority_from_closing(caplog: pytest.LogCaptureFixture) -> None:
+    store = Faulty()
+    async with InProcessTransport() as bus, authority(NOTES, bus, store=store, terms=terms()) as owner:
+        store.after, store.reads = IndeterminateError("nobody knows"), asyncio.Event()
+        with pytest.raises(IndeterminateError):
+            await owner.put("a", "text")
+        await turns()
+        began_s = now_s()
+        await owner.aclose()
+        assert now_s() - began_s == pytest.approx(REPAIR_CLOSE_TIMEOUT_S)
+        await turns()
+        assert len(owner._pen.repairs) == 0
+    assert "1 writes to 'note' may be stored" in caplog.text
 
 
 @pytest.mark.parametrize("error", [StoreError("down"), FencedError("fenced", 1 << 60)])
