@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from parasync.errors import SimulationError
 from parasync.testing.simulation._totals import Totals
 
 PORTION_MAX: Final = 10
@@ -65,6 +66,9 @@ class Jobs:
             first: the first seed, 0 or more.
             seeds: how many in a row.
             heard: gets the totals, as they are until now.
+
+        Raises:
+            SimulationError: somebody killed one of the processes.
         """
         size = max(1, min(PORTION_MAX, seeds // (4 * self._count)))
         portions = deque((begin, min(size, first + seeds - begin)) for begin in range(first, first + seeds, size))
@@ -81,9 +85,12 @@ class Jobs:
                     portions.clear()
                 heard(totals)
 
-        async with asyncio.TaskGroup() as group:
-            for process in self._processes:
-                group.create_task(work(process))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for process in self._processes:
+                    group.create_task(work(process))
+        except* SimulationError as killed:
+            raise killed.exceptions[0] from None
         return totals, min(broken, default=None)
 
     async def tell(self, **order: Any) -> dict[str, Any]:
@@ -103,6 +110,9 @@ async def _ask(process: Process, order: dict[str, Any]) -> dict[str, Any]:
     process.stdin.write(f"{json.dumps(order)}\n".encode())
     line = await process.stdout.readline()
     if not line:
-        raise RuntimeError(f"a process ended with code {await process.wait()} while it simulated {order}")
+        code = await process.wait()
+        if code < 0:
+            raise SimulationError(f"a process was killed by signal {-code} while it simulated {order}; is there enough memory?")
+        raise RuntimeError(f"a process ended with code {code} while it simulated {order}")
     answer: dict[str, Any] = json.loads(line)
     return answer

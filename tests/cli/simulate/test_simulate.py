@@ -162,6 +162,17 @@ def test_a_process_that_dies_is_a_fault_of_ours(shell: Shell) -> None:
     assert "a process ended with code 3 while it simulated {'first': 0, 'seeds': 5}" in ended.err
 
 
+def test_a_process_that_is_killed_is_no_fault_of_ours(shell: Shell) -> None:
+    command = running(shell, "--seeds", "20", "--jobs", "1", **{HANGS: " ".join(map(str, range(20)))})
+    try:
+        until(lambda: busy(command))
+        busy(command)[0].kill()
+        assert command.end(None) == 2
+        assert "parasync: a process was killed by signal 9 while it simulated {'first': 0, 'seeds': 5}" in command.err
+    finally:
+        command.kill()
+
+
 def test_what_makes_no_sense_is_refused(shell: Shell) -> None:
     for words in (["--seeds", "0"], ["--first", "-1"], ["--jobs", "0"], ["--show", "svg"]):
         assert done(shell, *words).code == 2
