@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
-from parasync.errors import UsageError
 from parasync.protocol import GapPolicy, Version
 from parasync.runtime import _mirror as runtime
 from parasync.runtime._mirror_file import MirrorSnapshot
@@ -16,7 +14,8 @@ from parasync.runtime._mirrored import Mirrored, MirroredObject
 from parasync.runtime._recovery import Pace
 from parasync.threads._bus import Bus, place_of
 from parasync.threads._changes import MirrorChanges
-from parasync.threads._home import CALL_TIMEOUT_S, FORKED
+from parasync.threads._home import CALL_TIMEOUT_S
+from parasync.threads._outside import Outside
 from parasync.threads._synced import Orphan
 from parasync.topic import Topic
 from parasync.transports._protocol import SyncTransport, Unsubscribe
@@ -24,7 +23,7 @@ from parasync.transports._protocol import SyncTransport, Unsubscribe
 T = TypeVar("T")
 
 
-class mirror(Mirrored[T], Generic[T]):
+class mirror(Outside, Mirrored[T], Generic[T]):
     """A live copy of all objects of a topic that any thread reads, and any thread but that of the loop waits for.
 
     Reads never block. Waits raise after `timeout_s` seconds; None waits as long as it takes.
@@ -43,6 +42,8 @@ class mirror(Mirrored[T], Generic[T]):
         UsageError: called in the loop thread, or with a bus of another process; else as for `parasync.mirror`.
         InvalidKeyError, SnapshotError, ClosedError: as for `parasync.mirror`.
     """
+
+    _inner: runtime.mirror[T]
 
     def __init__(
         self,
@@ -148,31 +149,11 @@ class mirror(Mirrored[T], Generic[T]):
         """
         return MirrorChanges(self._home, self._inner.changes, timeout_s, f"a change of {self._name!r}")
 
-    def close(self) -> None:
-        """End the mirror: silent at once, from any thread; may be called again. What it held stays readable.
-
-        Raises:
-            UsageError: this process was forked from the one that made it.
-        """
-        if self._home.orphaned:
-            raise UsageError(FORKED)
-        self._inner.close()
-
     def _orphan(self) -> None:
         """See `Outer`: what is read of a mirror that hears nothing any more would be wrong for ever."""
         self._seat = self._core = self._held = Orphan()  # type: ignore[assignment]
         # It may hold a lock of a thread that was not forked; without it, nothing is done when the mirror is dropped.
         del self._inner._seat
-
-    async def _end(self) -> None:
-        """See `Outer`."""
-        self._inner.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<mirror {self._name!r} of another process>" if self._home.orphaned else super().__repr__()

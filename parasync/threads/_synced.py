@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from parasync.errors import UsageError
 from parasync.protocol import Envelope, GapPolicy, Version
@@ -19,13 +18,14 @@ from parasync.runtime._views import Change
 from parasync.threads._bus import Bus, place_of
 from parasync.threads._changes import Changes
 from parasync.threads._home import CALL_TIMEOUT_S, FORKED
+from parasync.threads._outside import Outside
 from parasync.topic import Ref
 from parasync.transports._protocol import SyncTransport, Unsubscribe
 
 T = TypeVar("T")
 
 
-class synced(Readable[T]):
+class synced(Outside, Readable[T]):
     """A live copy of one object that any thread reads, and any thread but that of the loop waits for.
 
     Reads are plain attributes and never block. Waits raise after `timeout_s` seconds; None waits as long as it takes.
@@ -45,6 +45,8 @@ class synced(Readable[T]):
         UsageError: called in the loop thread, or with a bus of another process; else as for `parasync.synced`.
         InvalidKeyError, ClosedError, ParseError, SchemaSkewError: as for `parasync.synced`.
     """
+
+    _inner: runtime.synced[T]
 
     def __init__(
         self,
@@ -129,31 +131,11 @@ class synced(Readable[T]):
         """
         return Changes(self._home, lambda: self._inner.changes(since), timeout_s, f"a change of {self.key!r}")
 
-    def close(self) -> None:
-        """End the replica: silent at once, from any thread; may be called again. The last value stays readable.
-
-        Raises:
-            UsageError: this process was forked from the one that made it.
-        """
-        if self._home.orphaned:
-            raise UsageError(FORKED)
-        self._inner.close()
-
     def _orphan(self) -> None:
         """See `Outer`: what is read of a replica that hears nothing any more would be wrong for ever."""
         self._member = self._newest = self._seat = Orphan()  # type: ignore[assignment]
         # It may hold a lock of a thread that was not forked; without it, nothing is done when the replica is dropped.
         del self._inner._member
-
-    async def _end(self) -> None:
-        """See `Outer`."""
-        self._inner.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<synced {self.key!r} of another process>" if self._home.orphaned else super().__repr__()
