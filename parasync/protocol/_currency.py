@@ -40,6 +40,15 @@ class Base(NamedTuple):
     started_s: float
 
 
+class Stride(NamedTuple):
+    """What a beat comes to for all replicas at one base that it does not name, and of which there is nothing else to say."""
+
+    base: Base
+    proven_s: float
+    until_s: float
+    stale_after_s: float
+
+
 class Awaited(NamedTuple):
     """A newer version that a beat named, and how long to wait for it."""
 
@@ -88,6 +97,17 @@ def judge_beat(beat: Beat, named: Position | None, base: Base, newest: Position,
     if named is not None and named.version == newest.version:
         return Finding.PROOF if is_same(named, newest) else Finding.OTHER_CONTENT
     return Finding.PROOF if confirmed else Finding.UNCONFIRMED
+
+
+def stride_of(beat: Beat, base: Base, now_s: float) -> Stride | None:
+    """What a beat proves to replicas at this base that it does not name; None where that is for each of them to find out."""
+    if judge_beat(beat, None, base, NOWHERE, confirmed=True) is not Finding.PROOF:
+        return None
+    stale_after_s = BEAT_INTERVALS_MAX * beat.interval_s
+    proven_s = min(now_s, base.started_s + beat.uptime_s)
+    if now_s - proven_s > stale_after_s:
+        return None
+    return Stride(Base(base.epoch, beat.number, base.started_s), proven_s, now_s + stale_after_s, stale_after_s)
 
 
 class Currency(Standing[T], Generic[T]):
@@ -157,6 +177,30 @@ class Currency(Standing[T], Generic[T]):
                 self.awaited = Awaited(named.version, self.awaited.until_s)
         elif finding is not Finding.REPEATED:
             self.need_raised(finding.value)
+
+    def strides(self, base: Base, stride: Stride) -> bool:
+        """`beat_received` for what most beats are to most replicas; returns whether it was that, else nothing was done.
+
+        Args:
+            base: where the stride begins.
+            stride: what `stride_of` made of the beat there; it does not name this object.
+        """
+        held = self.held
+        if (
+            self.base != base
+            or self.closed
+            or self.needs_raised > self.needs_closed
+            or self.awaited is not None
+            or self.current_epoch != base.epoch
+            or self.stale_after_s != stride.stale_after_s
+            or not self.stale_by_beats
+            or (held is not None and (held.epoch, held.sequence) != self.confirmed)
+        ):
+            return False
+        # Shared by all who stand there, so that they are found to stand there by a look.
+        self.base, self.beats_until_s = stride.base, stride.until_s
+        self.proven_s = max(self.proven_s, stride.proven_s)
+        return True
 
     def time_passed(self, now_s: float) -> None:
         """It is `now_s` seconds on the driver's monotonic clock: what a beat named and did not come by now is a need."""

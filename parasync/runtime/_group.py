@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from parasync.errors import ParseError, SchemaSkewError
-from parasync.protocol import ABSENT, OTHER_CONTENT, UNREAD, Beat, Envelope, Held, Unreadable, prepare_reading
+from parasync.protocol import ABSENT, OTHER_CONTENT, UNREAD, Base, Beat, Envelope, Held, Stride, Unreadable, prepare_reading
 from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Call, Listener, Member, enlist, report, take_turn
 from parasync.runtime._views import Cause, Change, change_between
@@ -171,6 +171,17 @@ class Group:
         # Most beats tell that all is well, and there is nobody who need know.
         if member.need_open or member.awaited is not None or member.stale_after_s != stale_after_s:
             member.attend(True)
+
+    def strides(self, member: Member[Any], base: Base, stride: Stride) -> bool:
+        """An authority beats, and has nothing to say of this object; returns whether that was all there is to it."""
+        lock = self._lock
+        lock.raw.acquire()
+        try:
+            return member.strides(base, stride)
+        finally:
+            lock.raw.release()
+            if lock.notes:
+                lock.sweep()
 
     def look_again(self, member: Member[Any], now_s: float) -> None:
         """What a beat named had its time to come."""

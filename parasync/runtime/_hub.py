@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from parasync.protocol import Beat, Probe, ProbeReply, Refusing, ReplicaStatus, parse_key
+from parasync.protocol import Base, Beat, Probe, ProbeReply, Refusing, ReplicaStatus, Stride, parse_key, stride_of
 from parasync.runtime import _census
 from parasync.runtime._bell import current_loop
 from parasync.runtime._census import enlist
@@ -65,13 +65,21 @@ class Ear:
 
     def beaten(self, beat: Beat) -> None:
         """An authority beats: what that comes to, each replica decides alone."""
-        for member in list(self.members):
-            place = self.members.get(member)
-            if place is not None:
-                group, pace = place
+        named = beat.named
+        paced: Pace | None = None
+        now_s = grace_s = 0.0
+        strides: dict[Base, Stride | None] = {}
+        for member, (group, pace) in list(self.members.items()):
+            if pace is not paced:
                 # Where no loop runs, nobody would look again.
-                grace_s = 0.0 if self.place[1] is None else pace.beat_grace_s
-                group.beaten(member, beat, pace.clock(), grace_s)
+                paced, now_s, grace_s = pace, pace.clock(), 0.0 if self.place[1] is None else pace.beat_grace_s
+                strides = {}
+            base = member.base
+            stride = strides.get(base)
+            if stride is None and base not in strides:
+                stride = strides[base] = stride_of(beat, base, now_s)
+            if stride is None or member.key in named or not group.strides(member, base, stride):
+                group.beaten(member, beat, now_s, grace_s)
 
     def probed(self, probe: Probe) -> ProbeReply | None:
         """An authority looks who is there: tell it of an epoch above its own, and learn from it of a new life."""

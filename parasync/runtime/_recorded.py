@@ -19,11 +19,13 @@ from parasync.protocol import (
     OTHER_CONTENT,
     UNREAD,
     Asked,
+    Base,
     Beat,
     Envelope,
     Outcome,
     Position,
     Same,
+    Stride,
     Unanswered,
     Unreadable,
     Version,
@@ -138,6 +140,10 @@ class Recorded(Member[T], Generic[T]):
         rule = partial(answered, asked, outcome, reading)
         envelope = outcome if isinstance(outcome, Envelope) else None
         return self._take("answer", rule, envelope, reading, asked, outcome, epoch, floor, asked_s, beat, uptime_s)
+
+    def strides(self, base: Base, stride: Stride) -> bool:
+        """Never: each beat is recorded as it came."""
+        return False
 
     def beat_received(self, beat: Beat, named: Position | None, *, now_s: float, grace_s: float = 0.0) -> None:
         """See `Currency.beat_received`."""
