@@ -188,15 +188,15 @@ async def test_beats_of_another_topic_or_that_come_again_change_nothing() -> Non
         assert replica.status is Status.OK
 
 
-@pytest.mark.parametrize("change", ["overflow", "hole", "life", "content"])
+@pytest.mark.parametrize("change", ["nothing named", "hole", "life", "content"])
 @in_virtual_time
 async def test_a_beat_that_does_not_fit_is_a_reason_to_ask(change: str) -> None:
     async with heard() as (bus, owner, replica):
         last, asked = bus.beats[-1], len(bus.asks)
         assert replica.version is not None
         forged = {
-            "overflow": attrs.evolve(last, number=last.number + 1, overflow=True),
-            "hole": attrs.evolve(last, number=last.number + 4),
+            "nothing named": attrs.evolve(last, number=last.number + 1, since=last.number + 1),
+            "hole": attrs.evolve(last, number=last.number + 4, since=last.number + 1),
             "life": attrs.evolve(last, epoch=last.epoch - 1),
             "content": attrs.evolve(last, number=last.number + 1, named={KEY: Position(replica.version, 12345)}),
         }[change]
@@ -256,7 +256,7 @@ async def test_a_replica_without_a_loop_hears_beats_on_the_thread_that_brings_th
                 said = attrs.evolve(bus.beats[-1], number=base.number + 1, uptime_s=1e6)
                 bus.say("note", said)
                 proven = replica._member.base.number
-                bus.say("note", attrs.evolve(said, number=said.number + 9))
+                bus.say("note", attrs.evolve(said, number=said.number + 9, since=said.number + 6))
                 return replica.value, proven - base.number, len(bus.asks)
 
         await until(lambda: bus.beats)
