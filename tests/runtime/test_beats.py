@@ -67,6 +67,58 @@ async def test_the_age_is_that_of_the_beat_at_every_moment() -> None:
 
 
 @in_virtual_time
+async def test_a_flood_over_more_objects_than_a_beat_names_is_no_reason_to_ask() -> None:
+    async with BeatingTransport() as bus, authority(NOTES, bus, terms=terms()) as owner:
+        for number in range(5_000):
+            await owner.put(f"{number}", "first")
+        replicas = [synced(NOTES[f"{number}"], bus, pace=pace()) for number in range(3_000)]
+        for replica in replicas:
+            await replica.ready()
+        await passing(11.0)
+        asked = len(bus.asks)
+        for turn in range(3):
+            for number in range(5_000):
+                await owner.put(f"{number}", f"{turn}")
+                if number % 1_000 == 0:
+                    await passing(0.1)
+            assert {replica.status for replica in replicas} == {Status.OK}
+        bus.lost = {"note:7"}
+        await owner.put("7", "lost")
+        for number in range(2_500, 5_000):
+            await owner.put(f"{number}", "last")
+        bus.lost = set()
+        await passing(11.0)
+        assert len(bus.asks) == asked + 1, "for what was lost"
+        assert replicas[7].value == "lost"
+        assert {replica.status for replica in replicas} == {Status.OK}
+        assert max(replica.age_s for replica in replicas) < 5.1
+        for replica in replicas:
+            replica.close()
+
+
+@in_virtual_time
+async def test_a_flood_that_a_lost_beat_told_of_is_asked_for_once() -> None:
+    async with BeatingTransport() as bus, authority(NOTES, bus, terms=terms()) as owner:
+        for number in range(50):
+            await owner.put(f"{number}", "first")
+        replicas = [synced(NOTES[f"{number}"], bus, pace=pace()) for number in range(50)]
+        for replica in replicas:
+            await replica.ready()
+        await passing(11.0)
+        asked = len(bus.asks)
+        for number in range(5_000):
+            bus.silent = 2_000 < number < 3_500
+            await owner.put(f"{number}", "x")
+            if number % 100 == 0:
+                await passing(0.1)
+        await passing(30.0)
+        assert len(bus.asks) == asked + 1, "all in one, and not again"
+        assert {replica.status for replica in replicas} == {Status.OK}
+        for replica in replicas:
+            replica.close()
+
+
+@in_virtual_time
 async def test_a_lost_last_message_is_healed_within_a_beat_and_a_round_trip() -> None:
     async with heard() as (bus, owner, replica):
         for number in range(10):
