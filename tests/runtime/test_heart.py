@@ -296,10 +296,12 @@ class Queueing(BeatingTransport):
     def __init__(self) -> None:
         super().__init__()
         self.waiting: dict[Any, Any] = {}
+        self.sends_as_it_publishes = 0
 
     def publish(self, key: str, envelope: Any) -> None:
         self.waiting.pop(key, None)
         self.waiting[key] = envelope
+        self.send(self.sends_as_it_publishes)
 
     def publish_beat(self, topic: str, make: Any) -> None:
         self.waiting[make] = topic
@@ -312,6 +314,29 @@ class Queueing(BeatingTransport):
             else:
                 self.unsent = {key for key in self.waiting if isinstance(key, str)}
                 BeatingTransport.publish_beat(self, found, what)
+
+
+@in_virtual_time
+async def test_a_write_that_was_under_way_for_long_and_waits_to_be_sent_is_not_spoken_for() -> None:
+    store = Slow()
+    async with Queueing() as bus, authority(NOTES, bus, store=store, terms=terms(beat_interval_s=1.0)) as owner:
+        await passing(3.5)
+        store.gate.clear()
+        write = asyncio.create_task(put(owner))
+        for _ in range(30):
+            await passing(0.1)
+            bus.send(9)
+        owner._desk.heart.beat_early()
+        bus.sends_as_it_publishes = 1
+        store.gate.set()
+        await write
+        assert next(iter(bus.waiting)) == KEY, "a beat was made before the write had ended"
+        bus.sends_as_it_publishes = 0
+        await passing(0.01)
+        await owner.put("a", "waits again")
+        bus.send(1)
+        assert list(bus.waiting) == [KEY]
+        assert bus.beats[-1].uptime_s == pytest.approx(3.5)
 
 
 @pytest.mark.parametrize("seed", range(20))
