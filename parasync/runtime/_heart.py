@@ -68,7 +68,7 @@ class Heart:
         """How many objects there may be in `published` before the next beat has to be called for."""
         self._late: dict[str, tuple[Position, float]] = {}
         self._known: tuple[Pulse, TopicState, float] | None = None
-        """What the last look into the store has told of this life, and when that began."""
+        """What the last look into the store has told, in which life, and when that began."""
         self._writing: dict[object, float] = {}
         self._tried_s = self._made_s = -math.inf
         self._ended_s = math.inf
@@ -171,7 +171,6 @@ class Heart:
         if self.published is not None:
             self.published.clear()
         self._late.clear()
-        self._known = None
         self.begin()
 
     async def _looked(self) -> None:

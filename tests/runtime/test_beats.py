@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
@@ -66,22 +66,30 @@ async def test_the_age_is_that_of_the_beat_at_every_moment() -> None:
         assert replica.snapshot().age_s == replica.age_s
 
 
-@in_virtual_time
-async def test_a_flood_over_more_objects_than_a_beat_names_is_no_reason_to_ask() -> None:
-    async with BeatingTransport() as bus, authority(NOTES, bus, terms=terms()) as owner:
-        for number in range(5_000):
+@asynccontextmanager
+async def crowd(objects: int, count: int) -> AsyncIterator[tuple[BeatingTransport, authority[str], list[synced[str]]]]:
+    """An authority of many objects, and as many replicas that beats have proven."""
+    async with BeatingTransport() as bus, authority(NOTES, bus, terms=terms()) as owner, AsyncExitStack() as stack:
+        for number in range(objects):
             await owner.put(f"{number}", "first")
-        replicas = [synced(NOTES[f"{number}"], bus, pace=pace()) for number in range(3_000)]
+        replicas = [await stack.enter_async_context(synced(NOTES[f"{number}"], bus, pace=pace())) for number in range(count)]
         for replica in replicas:
             await replica.ready()
         await passing(11.0)
+        yield bus, owner, replicas
+
+
+@in_virtual_time
+async def test_a_flood_over_more_objects_than_a_beat_names_is_no_reason_to_ask() -> None:
+    async with crowd(5_000, 3_000) as (bus, owner, replicas):
         asked = len(bus.asks)
         for turn in range(3):
             for number in range(5_000):
                 await owner.put(f"{number}", f"{turn}")
                 if number % 1_000 == 0:
                     await passing(0.1)
-            assert {replica.status for replica in replicas} == {Status.OK}
+        await passing(11.0)
+        assert len(bus.asks) == asked
         bus.lost = {"note:7"}
         await owner.put("7", "lost")
         for number in range(2_500, 5_000):
@@ -92,19 +100,11 @@ async def test_a_flood_over_more_objects_than_a_beat_names_is_no_reason_to_ask()
         assert replicas[7].value == "lost"
         assert {replica.status for replica in replicas} == {Status.OK}
         assert max(replica.age_s for replica in replicas) < 5.1
-        for replica in replicas:
-            replica.close()
 
 
 @in_virtual_time
 async def test_a_flood_that_a_lost_beat_told_of_is_asked_for_once() -> None:
-    async with BeatingTransport() as bus, authority(NOTES, bus, terms=terms()) as owner:
-        for number in range(50):
-            await owner.put(f"{number}", "first")
-        replicas = [synced(NOTES[f"{number}"], bus, pace=pace()) for number in range(50)]
-        for replica in replicas:
-            await replica.ready()
-        await passing(11.0)
+    async with crowd(50, 50) as (bus, owner, replicas):
         asked = len(bus.asks)
         for number in range(5_000):
             bus.silent = 2_000 < number < 3_500
@@ -114,8 +114,6 @@ async def test_a_flood_that_a_lost_beat_told_of_is_asked_for_once() -> None:
         await passing(30.0)
         assert len(bus.asks) == asked + 1, "all in one, and not again"
         assert {replica.status for replica in replicas} == {Status.OK}
-        for replica in replicas:
-            replica.close()
 
 
 @in_virtual_time
