@@ -225,6 +225,11 @@ PLANTED: Final = (
         "in reversed([{}, {}, self._intervals[-1]][-len(self._intervals):]):",
     ),
     Mutant(
+        Pulse, "beat", "a beat reaches back no further than it says",
+        "since = self.number",
+        "since = max(0, self.number - 2)",
+    ),
+    Mutant(
         Heart, "_made", "a write under way is no beat's to speak for",
         "min(asked_s, self._oldest_s())",
         "asked_s",
