@@ -81,7 +81,7 @@ def beat(*, ahead: int | None = None, number: int = BEAT + 1, epoch: int = EPOCH
     """A beat of this moment, which names nothing, or a version so far above the newest that the replica knows."""
 
     def act(replica: Replica[Any]) -> None:
-        said = Beat(epoch, number, NOW_S - SERVES_SINCE_S, 5.0, ABSENT, epoch, 1, 0, {})
+        said = Beat(epoch, number, NOW_S - SERVES_SINCE_S, 5.0, ABSENT, epoch, 1, 0, {}, max(0, number - 3))
         named = None if ahead is None else Position.of(envelope(newest_of(replica) + ahead))
         replica.beat_received(said, named, now_s=NOW_S)
 

@@ -1,13 +1,12 @@
 """What a beat is to a replica that an answer has proven: another proof, a reason to ask, or nothing.
 
 An answer carries the number of the last beat before it, and so makes a *base*: what was sent until that beat is known here.
-A beat names what was sent in the last `BEAT_INTERVALS_MAX` intervals. So one that is no more than that above the base names
-all that was sent since, and proves the replica again if it names nothing that the replica does not know. Its rules, in this
-order:
+A beat names what was sent since some earlier beat. So one that names all that was sent since the base proves the replica again
+if it names nothing that the replica does not know. Its rules, in this order:
 
 1. Of another life than the base, or of one below the highest that was heard, or there is no base: a need.
 2. Not above the base: nothing new.
-3. Too far above the base, or more was sent than it can name: a need.
+3. It names only what was sent after a later beat than the base: a need.
 4. It names a newer version: a need, once the live envelope that may be under way has had its time.
 5. It names the newest version known here with other content: a conflict, which is a need.
 6. It does not name what came live since the base: a need, since no authority has sent that.
@@ -66,8 +65,7 @@ class Finding(enum.Enum):
     PROOF = ""
     REPEATED = "it was heard before"
     OTHER_LIFE = "a beat of another life of the authority was heard"
-    HOLE = "too many beats were missed"
-    OVERFLOW = "more was sent than a beat can name"
+    HOLE = "beats were missed, or more was sent than they name"
     NEWER = "a beat names a newer version"
     DIFFERS = "the digest of a beat differs"
     OTHER_CONTENT = "one version has two contents"
@@ -88,10 +86,8 @@ def judge_beat(beat: Beat, named: Position | None, base: Base, newest: Position,
         return Finding.OTHER_LIFE
     if beat.number <= base.number:
         return Finding.REPEATED
-    if beat.number - base.number > BEAT_INTERVALS_MAX:
+    if base.number < beat.since:
         return Finding.HOLE
-    if beat.overflow:
-        return Finding.OVERFLOW
     if named is not None and named.version > newest.version:
         return Finding.NEWER
     if named is not None and named.version == newest.version:

@@ -25,9 +25,9 @@ PAGE_KEYS_MAX: Final = 1024
 REASON_CHARS_MAX: Final = 500
 """The longest reason of a refusal."""
 BEAT_NAMES_MAX: Final = 1024
-"""The most objects that one beat names; where more were sent it names none and says so, and everybody asks."""
+"""The most objects that one beat names; once so many were sent, the next beat goes out."""
 BEAT_INTERVALS_MAX: Final = 3
-"""A beat names what was sent in so many intervals; whoever misses so many beats in a row asks."""
+"""A beat names what was sent in so many intervals, if that is not too much; whoever misses so many beats in a row asks."""
 
 
 @attrs.define(slots=True)
@@ -181,8 +181,8 @@ class Beat:
         history_epoch: the epoch since which no version was lost; versions of lower epochs may be.
         count: how many objects there are, tombstones included; None where the authority does not tell.
         digest: the digest of all objects, as they were last sent; None likewise.
-        named: where each object is that was sent in the last `BEAT_INTERVALS_MAX` intervals, at most `BEAT_NAMES_MAX`.
-        overflow: more were sent, and none of them is named.
+        named: where each object is that was sent after the beat number `since`, at most `BEAT_NAMES_MAX`.
+        since: the number of an earlier beat of this life, 0 for its beginning; its own number if it names nothing.
     """
 
     epoch: int
@@ -194,7 +194,7 @@ class Beat:
     count: int | None
     digest: int | None
     named: Mapping[str, Position]
-    overflow: bool = False
+    since: int
 
 
 Request: TypeAlias = Ask | Compare | Scan | ListKeys | Put | Report

@@ -117,10 +117,8 @@ class Proofs(Holdings[T], Generic[T]):
             return Finding.PROOF if (digest.total, digest.count) == (beat.digest, beat.count) else Finding.DIFFERS
         if asking is not None:
             return None
-        if beat.number - base.number > BEAT_INTERVALS_MAX:
+        if base.number < beat.since:
             return Finding.HOLE
-        if beat.overflow:
-            return Finding.OVERFLOW
         missed = self._missed(beat.named)
         if missed is None:
             unnamed = any(beat.named.get(key) != self._position(key) for key in self._unconfirmed)
@@ -167,7 +165,7 @@ class Proofs(Holdings[T], Generic[T]):
         last = asking.last
         if last is None or last.epoch != asking.epoch or last.number <= self.base.number or self._compares(last):
             return
-        missed = self._missed(asking.named) if asking.follows(self.base.number) else Finding.HOLE
+        missed = self._missed(asking.named) if asking.since <= self.base.number else Finding.HOLE
         if missed is not None:
             rules.need_raised(missed.value)
             return
@@ -182,5 +180,5 @@ class Proofs(Holdings[T], Generic[T]):
             # stored what was never sent.
             until_s = asking.asked_s - asking.lag_s
             heard = [beat for epoch, beat, at_s in self._heard if epoch == asking.epoch and at_s <= until_s]
-            number = min(number, max(heard, default=-BEAT_INTERVALS_MAX))
+            number = min(number, max(heard, default=-1))
         return max(number, self.base.number) if self.base.epoch == asking.epoch else number

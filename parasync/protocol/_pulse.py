@@ -3,6 +3,9 @@
 A beat speaks of what was *sent*, not of what was written: what still waits in an outbox is nothing that anybody has missed. So
 it must be made when it is its turn to be sent. What an outbox dropped counts as sent: it is as lost as on the bus, and the
 beats reveal it.
+
+A beat names what was sent in the last intervals, and says since which beat that is all. Where that is too much, it leaves the
+oldest of them out.
 """
 
 from __future__ import annotations
@@ -76,11 +79,12 @@ class Pulse:
         """
         self.number += 1
         named: dict[str, Position] = {}
-        overflow = False
-        for names in self._intervals:
-            overflow |= names is None
-            named |= names or {}
-        overflow |= len(named) > self.names_max
+        since = self.number
+        for names in reversed(self._intervals):
+            if names is None or len(more := names | named) > self.names_max:
+                break
+            named = more
+            since -= 1
         self._intervals.append({})
         return Beat(
             self.epoch,
@@ -91,6 +95,6 @@ class Pulse:
             history_epoch,
             self.catalogue.digest.count,
             self.catalogue.digest.total,
-            {} if overflow else named,
-            overflow,
+            named,
+            since,
         )

@@ -14,7 +14,7 @@ from typing import Final
 from parasync.errors import DecodeError
 from parasync.protocol._digest import bucket_of
 from parasync.protocol._keys import KEY_BYTES_MAX
-from parasync.protocol._messages import BEAT_INTERVALS_MAX, Beat
+from parasync.protocol._messages import Beat
 from parasync.protocol._positions import Outcome, Position
 from parasync.protocol._scans import BUCKETS, SCAN_KEYS_MAX, Scan, Scanned
 from parasync.protocol._version import ABSENT, Version
@@ -53,7 +53,7 @@ class Round:
 
     __slots__ = (
         "_after", "_again", "_at", "_planned", "_todo", "asked_s", "beat", "came", "compares", "epoch", "floor",
-        "history_epoch", "lag_s", "last", "named", "needs", "number", "numbers", "overflow", "passes", "uptime_s",
+        "history_epoch", "lag_s", "last", "named", "needs", "number", "passes", "since", "uptime_s",
     )  # fmt: skip
 
     def __init__(self, needs: int, asked_s: float, *, compares: bool) -> None:
@@ -71,9 +71,10 @@ class Round:
         self.came: list[str] = []
         """The objects that have become known since the last ask."""
         self.last: Beat | None = None
-        self.numbers: list[int] = []
+        """The last beat that came before the round was over."""
+        self.since = 0
         self.named: dict[str, Position] = {}
-        self.overflow = 0
+        """What was sent after the beat `since` and up to the last one."""
         self._todo: list[int] = [] if compares else list(range(BUCKETS))
         self._at = 0
         self._after = ""
@@ -106,23 +107,15 @@ class Round:
 
     def heard(self, beat: Beat) -> None:
         """A beat came before the round was over: only then can be told what it means."""
-        if self.last is None or beat.number > self.last.number or beat.epoch != self.last.epoch:
-            if self.last is not None and beat.epoch != self.last.epoch:
-                self.numbers, self.named, self.overflow = [], {}, 0
-            self.last = beat
-            self.numbers.append(beat.number)
-            self.named.update(beat.named)
-            self.overflow = beat.number if beat.overflow else self.overflow
-
-    def follows(self, since: int) -> bool:
-        """Whether the beats that were heard name all that was sent since that one."""
-        number = since
-        for later in self.numbers:
-            if later > number:
-                if later - number > BEAT_INTERVALS_MAX:
-                    return False
-                number = later
-        return self.overflow <= since
+        last = self.last
+        if last is None or beat.epoch != last.epoch or beat.since > last.number:
+            # What was heard before does not reach up to it.
+            self.since, self.named = beat.since, {}
+        elif beat.number <= last.number:
+            return
+        self.last = beat
+        self.since = min(self.since, beat.since)
+        self.named.update(beat.named)
 
     def opened(self, buckets: Iterable[int]) -> None:
         """These buckets are to be asked for."""

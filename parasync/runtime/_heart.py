@@ -5,6 +5,9 @@ which the store was asked whether this authority still holds the topic; nor than
 nobody knows yet whether it was stored; nor than that of the oldest one that still waits to be sent.
 
 What is published is only noted on its way out, and moves in the catalogue later: when a beat is made, or somebody asks.
+
+Once as many objects were published as a beat names, the next beat goes out behind them: if more were sent, it could not name
+them, and everybody would have to ask. It does not wait for the store, and speaks for the moment at which that was asked last.
 """
 
 from __future__ import annotations
@@ -61,7 +64,11 @@ class Heart:
         self.published: dict[str, Envelope[Any]] | None = {} if asks else None
         """For each key, what was published last since the last beat; whoever publishes notes it here, and calls `quicken` for
         the first. None where nobody can ask for it."""
+        self.room: float = math.inf
+        """How many objects there may be in `published` before the next beat has to be called for."""
         self._late: dict[str, tuple[Position, float]] = {}
+        self._known: tuple[Pulse, TopicState, float] | None = None
+        """What the last look into the store has told, in which life, and when that began."""
         self._writing: dict[object, float] = {}
         self._tried_s = self._made_s = -math.inf
         self._ended_s = math.inf
@@ -91,6 +98,14 @@ class Heart:
     def quicken(self) -> None:
         """Something is published for the first time since the last beat."""
         self._news.set()
+
+    def beat_early(self) -> None:
+        """Call for a beat that speaks of what was published up to now, and not of what is published next."""
+        if self._known is not None:
+            try:
+                self._call(*self._known)
+            except Exception as error:  # noqa: BLE001  # transports are written by others, and whoever writes must go on
+                logger.warning("the authority of %r could not beat: %s", self._topic, named(error))
 
     def write_begins(self) -> object:
         """A write begins that may be stored without anybody knowing for a while; returns what to end it with."""
@@ -135,7 +150,11 @@ class Heart:
 
     def lag_s(self) -> float:
         """How long ago the oldest write began of which nobody knows yet whether it was stored; 0 without one."""
-        return max(0.0, self._terms.clock() - next(iter(self._writing.values()), math.inf))
+        return max(0.0, self._terms.clock() - self._oldest_s())
+
+    def _oldest_s(self) -> float:
+        """When the oldest write began of which nobody knows yet whether it was stored."""
+        return next(iter(self._writing.values()), math.inf)
 
     def _unsent(self) -> Mapping[str, Position]:
         """What was published and did not move in the catalogue yet."""
@@ -200,20 +219,34 @@ class Heart:
         office.check_epoch(state)
         if state.epoch != pulse.epoch:
             return
-        bus.publish_beat(self._topic, lambda waiting: self._made(pulse, state, asked_s, waiting))
+        self._known = pulse, state, asked_s
+        self._call(pulse, state, asked_s)
+
+    def _call(self, pulse: Pulse, state: TopicState, asked_s: float) -> None:
+        """Let a beat be made as soon as all was sent that was published before."""
+        if self._bus is not None:
+            self._gather()
+            self.room = pulse.names_max
+            self._bus.publish_beat(self._topic, lambda waiting: self._made(pulse, state, asked_s, waiting))
+
+    def _gather(self) -> None:
+        """What was published since the last beat was written after it, or was under way then and stored who knows when."""
+        began_s, self._ended_s = min(self._made_s, self._ended_s, self._oldest_s()), math.inf
+        published = self.published or {}
+        for key, envelope in published.items():
+            _, since_s = self._late.get(key, (None, began_s))
+            self._late[key] = (Position.of(envelope), since_s)
+        published.clear()
 
     def _made(self, pulse: Pulse, state: TopicState, asked_s: float, waiting: Collection[str]) -> Beat | None:
         """It is the turn of the beat: what was published and does not wait was sent."""
         if self._office.pulse is not pulse or not self._office.serving or self.published is None:
             return None
+        # What was published after this beat was called for belongs to the next one.
+        self.room -= len(self.published)
+        self._gather()
         late, self._late = self._late, {}
-        # What was published since the last beat was written after it, or was under way then and stored who knows when.
-        began_s, self._ended_s = min(self._made_s, self._ended_s), math.inf
-        for key, envelope in self.published.items():
-            _, since_s = late.get(key, (None, began_s))
-            late[key] = (Position.of(envelope), since_s)
-        self.published.clear()
-        settled_s = min(asked_s, next(iter(self._writing.values()), math.inf))
+        settled_s = min(asked_s, self._oldest_s())
         for key, (position, since_s) in late.items():
             if key in waiting:
                 self._late[key] = (position, since_s)

@@ -111,9 +111,7 @@ class Pen:
             self._published[key] = max(envelope.version, self._published.get(key, ABSENT))
         fresh = self._fresh
         if fresh is not None and (key not in fresh or fresh[key].version < envelope.version):
-            if not fresh:
-                self._heart.quicken()
-            fresh[key] = envelope
+            self._note(fresh, key, envelope)
         publish_stored(self._transport, key, envelope)
 
     async def aclose(self) -> None:
@@ -153,11 +151,16 @@ class Pen:
         envelope = Envelope(value, schema_version, sequence, epoch, after, kind, meta, checksum, draft.body)
         fresh = self._fresh
         if fresh is not None:
-            # The next beat names it, also if it cannot be published, which is a loss like any other.
-            if not fresh:
-                self._heart.quicken()
-            fresh[draft.key] = envelope
+            self._note(fresh, draft.key, envelope)
         publish_stored(self._transport, draft.key, envelope)
+
+    def _note(self, fresh: dict[str, Envelope[Any]], key: str, envelope: Envelope[Any]) -> None:
+        """The next beat names it, also if it cannot be published, which is a loss like any other."""
+        if len(fresh) >= self._heart.room:
+            self._heart.beat_early()
+        if not fresh:
+            self._heart.quicken()
+        fresh[key] = envelope
 
 
 def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) -> None:

@@ -149,7 +149,7 @@ class Recorded(Member[T], Generic[T]):
         """See `Currency.beat_received`."""
         rule = partial(super().beat_received, beat, named, now_s=now_s, grace_s=grace_s)
         place = None if named is None else (*named.version, named.checksum)
-        said = beat.epoch, beat.number, beat.uptime_s, beat.interval_s, beat.overflow, place
+        said = beat.epoch, beat.number, beat.uptime_s, beat.interval_s, beat.since, place
         self._take("beat", rule, None, None, *said, now_s, grace_s)
 
     def time_passed(self, now_s: float) -> None:

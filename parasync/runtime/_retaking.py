@@ -58,8 +58,8 @@ def take_again(replica: Replica[Any], kind: str, facts: Record, *, anew: bool) -
         )
         return {"asked": asked, "outcome": outcome, "told": told}, bool(changed)
     if kind == "beat":
-        epoch, number, uptime_s, interval_s, overflow, place, now_s, grace_s = facts
-        beat = Beat(epoch, number, uptime_s, interval_s, ABSENT, 0, None, None, {}, overflow)
+        epoch, number, uptime_s, interval_s, since, place, now_s, grace_s = facts
+        beat = Beat(epoch, number, uptime_s, interval_s, ABSENT, 0, None, None, {}, since)
         named = None if place is None else Position(Version(*place[:2]), place[2])
         replica.beat_received(beat, named, now_s=now_s, grace_s=grace_s)
         names = "" if named is None else f", which names {named.version}"

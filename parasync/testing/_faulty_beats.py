@@ -112,7 +112,7 @@ def _poisoned(beat: Beat, chance: Random) -> Beat:
     if kind == 0:
         return attrs.evolve(beat, epoch=max(0, beat.epoch - (1 << EPOCH_BITS)), number=beat.number + 1)
     if kind == 1:
-        return attrs.evolve(beat, number=beat.number + 1, named={}, overflow=True)
+        return attrs.evolve(beat, number=beat.number + 1, named={}, since=beat.number + 1)
     checksum = int(chance.random() * 2**32)
     named = {
         key: position._replace(version=Version(position.version.epoch, position.version.sequence + 1), checksum=checksum)

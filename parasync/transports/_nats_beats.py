@@ -21,8 +21,8 @@ from parasync.transports._protocol import BeatHandler, BeatMaker, Unsubscribe
 from parasync.transports._subjects import SubjectMap, check_subject
 from parasync.transports._wire_beat import decode_beat, encode_beat
 
-BEATS_WAITING_MAX: Final = 16
-"""How many beats of a topic wait to be sent; one more is left out, since those that wait tell the same when they are made."""
+BEATS_WAITING_MAX: Final = 128
+"""How many beats of a topic wait to be sent, enough for those that name all that an outbox keeps; one more is left out."""
 
 
 class NatsBeats:
@@ -96,7 +96,7 @@ class NatsBeats:
 
     def _encoded(self, beat: Beat, subject: str, size_bytes_max: int) -> bytes | None:
         """The bytes of a beat that fits; one that names too much for this bus says that it names none."""
-        for told in (beat, attrs.evolve(beat, named={}, overflow=True)):
+        for told in (beat, attrs.evolve(beat, named={}, since=beat.number)):
             try:
                 data = encode_beat(told, subject, self._codec)
             except EncodeError:

@@ -13,7 +13,6 @@ from parasync.transports._wire_fields import (
     COUNT_MAX,
     WIRE_FORMAT,
     fields_of,
-    flag,
     integer,
     items,
     keys_of,
@@ -58,12 +57,12 @@ def _fields(beat: Beat) -> list[Any]:
     head = [beat.epoch, beat.number, float(beat.uptime_s), float(beat.interval_s), [*beat.floor], beat.history_epoch]
     positions = [[*version, checksum] for version, checksum in beat.named.values()]
     digest = None if beat.digest is None else beat.digest.to_bytes(DIGEST_BYTES, "big")
-    return [WIRE_FORMAT, *head, beat.count, digest, list(beat.named), positions, beat.overflow]
+    return [WIRE_FORMAT, *head, beat.count, digest, list(beat.named), positions, beat.since]
 
 
 def _beat(fields: Any) -> Beat:
     epoch, number, uptime_s, interval_s, floor, history_epoch, *rest = fields_of(fields, _FIELDS)
-    count, digest, keys, positions, overflow = rest
+    count, digest, keys, positions, since = rest
     if seconds(interval_s) == 0:
         raise DecodeError("got no time between beats, expected some")
     return Beat(
@@ -75,8 +74,8 @@ def _beat(fields: Any) -> Beat:
         integer(history_epoch, EPOCH_MAX),
         None if count is None else integer(count, COUNT_MAX),
         None if digest is None else _digest(digest),
-        _named(keys_of(keys, BEAT_NAMES_MAX), items(positions, BEAT_NAMES_MAX), overflow=flag(overflow)),
-        overflow,
+        _named(keys_of(keys, BEAT_NAMES_MAX), items(positions, BEAT_NAMES_MAX), none=since == number),
+        integer(since, number),
     )
 
 
@@ -86,12 +85,12 @@ def _digest(value: Any) -> int:
     return int.from_bytes(value, "big")
 
 
-def _named(keys: tuple[str, ...], positions: list[Any], *, overflow: bool) -> Mapping[str, Position]:
+def _named(keys: tuple[str, ...], positions: list[Any], *, none: bool) -> Mapping[str, Position]:
     named = dict(zip(keys, map(position_of, positions), strict=False))
     if len(named) != len(keys) or len(keys) != len(positions):
         raise DecodeError("got a beat with other than one position for each key")
-    if overflow and named:
-        raise DecodeError("got a beat that names objects and says that they are too many")
+    if none and named:
+        raise DecodeError("got a beat that names objects and says that nothing was sent since the last")
     if any(position.checksum is None for position in named.values()):
         raise DecodeError("got a beat that names a version without its checksum")
     return named

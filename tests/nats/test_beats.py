@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import AsyncExitStack
 from typing import Any
 
+import attrs
 import pytest
 
 from parasync import MemoryStore, Pace, Status, Terms, Topic, authority, synced
@@ -27,7 +29,7 @@ PACE = Pace(reconcile_interval_s=60.0, ask_timeout_s=1.0)
 
 
 def beat(number: int, **more: Any) -> Beat:
-    return Beat(EPOCH, number, 1.5, 5.0, Version(0, 0), EPOCH, None, None, **{"named": {}, **more})
+    return Beat(EPOCH, number, 1.5, 5.0, Version(0, 0), EPOCH, None, None, **{"named": {}, "since": 0, **more})
 
 
 async def test_the_replicas_of_a_process_share_one_subscription_on_the_bus(server: NatsServer, direct: bool | None) -> None:
@@ -105,6 +107,31 @@ async def test_beats_that_wait_are_limited(server: NatsServer) -> None:
         assert made[-1] == 99
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_flood_over_more_objects_than_a_beat_names_is_no_reason_to_ask(server: NatsServer, waits: bool) -> None:
+    async with AsyncExitStack() as stack:
+        near, bus = [await stack.enter_async_context(NatsTransport(server.url)) for _ in range(2)]
+        owner = await stack.enter_async_context(authority(NOTES, bus, terms=attrs.evolve(TERMS, beat_interval_s=5.0)))
+        for number in range(300):
+            await owner.put(f"{number}", "first")
+        replicas = [await stack.enter_async_context(synced(NOTES[f"{number}"], near, pace=PACE)) for number in range(300)]
+        for replica in replicas:
+            await replica.ready()
+        await eventually(lambda: all(replica.status is Status.OK for replica in replicas))
+        refetches = sum(replica.stats.refetches for replica in replicas)
+        wire = bus._session.wire
+        wire._in_turn = waits or wire._in_turn
+        for number in range(20_000):
+            await owner.put(f"{number}", "last")
+        assert (len(wire._outbox) > 20_000) == waits
+        wire._in_turn = wire._in_turn and not waits
+        wire.wake()
+        number = owner._office.pulse.number
+        await eventually(lambda: all(replica._member.base.number > number + 22 * waits for replica in replicas))
+        assert all(replica.value == "last" for replica in replicas)
+        assert sum(replica.stats.refetches for replica in replicas) == refetches
+
+
 async def test_a_beat_that_is_too_large_for_the_bus_says_that_it_names_none() -> None:
     with NatsServer("max_payload: 2048") as server:
         async with NatsTransport(server.url) as bus:
@@ -113,7 +140,7 @@ async def test_a_beat_that_is_too_large_for_the_bus_says_that_it_names_none() ->
             named = {f"user:{number:0100}": Position(Version(EPOCH, 3), 5) for number in range(50)}
             bus.publish_beat("user", lambda _: beat(1, named=named))
             await eventually(lambda: heard)
-            assert heard == [beat(1, overflow=True)]
+            assert heard == [beat(1, since=1)]
 
 
 async def test_a_maker_that_raises_harms_nobody(server: NatsServer, caplog: pytest.LogCaptureFixture) -> None:

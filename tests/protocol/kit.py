@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from parasync.errors import ParseError, SchemaSkewError
 from parasync.protocol import (
     ABSENT,
+    BEAT_INTERVALS_MAX,
     Asked,
     Beat,
     Envelope,
@@ -111,11 +112,16 @@ def answer(
     return changed
 
 
+def usual(number: int) -> int:
+    """Since when a beat names all if that is not too much."""
+    return max(0, number - BEAT_INTERVALS_MAX)
+
+
 def beat_of(
-    number: int, *, epoch: int = 2, uptime_s: float = 45.0, interval_s: float = 5.0, overflow: bool = False
+    number: int, *, epoch: int = 2, uptime_s: float = 45.0, interval_s: float = 5.0, since: int | None = None
 ) -> Beat:
     """A beat of which only the head matters."""
-    return Beat(epoch, number, uptime_s, interval_s, ABSENT, epoch, 1, 0, {}, overflow)
+    return Beat(epoch, number, uptime_s, interval_s, ABSENT, epoch, 1, 0, {}, usual(number) if since is None else since)
 
 
 def beat(
@@ -126,12 +132,12 @@ def beat(
     epoch: int = 2,
     uptime_s: float = 45.0,
     interval_s: float = 5.0,
-    overflow: bool = False,
+    since: int | None = None,
     now_s: float = 105.0,
     grace_s: float = 0.0,
 ) -> None:
     """Let an authority beat that has sent nothing else of late."""
-    said = beat_of(number, epoch=epoch, uptime_s=uptime_s, interval_s=interval_s, overflow=overflow)
+    said = beat_of(number, epoch=epoch, uptime_s=uptime_s, interval_s=interval_s, since=since)
     position = None if named is None else Position.of(named)
     replica.beat_received(said, position, now_s=now_s, grace_s=grace_s)
 

@@ -49,7 +49,7 @@ class Stroke(NamedTuple):
     uptime_s: float
     interval_s: float
     named: Word | None
-    crowded: bool
+    since: int
 
 
 class Footing(NamedTuple):
@@ -83,6 +83,9 @@ class Oracle:
     unsure: bool = False
     doubts_ever: int = 0
     stale_by_beats: bool = False
+    stale_in_silence_s: float = 0.0
+    beats_until_s: float = -math.inf
+    """Until when the beats that proved last are taken to go on."""
     footing: Footing | None = None
     hearsay: bool = False
     """What is shown came live, and nobody has confirmed it."""
@@ -90,6 +93,7 @@ class Oracle:
     """What a beat named and should have come by some time."""
 
     def __attrs_post_init__(self) -> None:
+        self.stale_in_silence_s = self.stale_after_s
         self.doubt()
 
     def doubt(self) -> None:
@@ -169,6 +173,8 @@ class Oracle:
         assert known is not None
         if agrees and (known == said or (known.place > said.place and known.place[0] == epoch)):
             self.proof_s = max(self.proof_s, asked_s)
+            if asked_s > self.beats_until_s:
+                self.stale_after_s = self.stale_in_silence_s
             self.settle(set(question.doubts))
             self.hearsay = self.hearsay and not confirms
             if beat is not None:
@@ -191,7 +197,7 @@ class Oracle:
             return
         at = (-1, -1) if known is None else known.place
         named = None if stroke.named is None else stroke.named.place
-        if stroke.number > footing.number + 3 or stroke.crowded:
+        if stroke.since > footing.number:
             self.doubt()
         elif named is not None and named > at:
             self.miss(named, at, now_s, grace_s)
@@ -204,6 +210,7 @@ class Oracle:
             self.footing = footing._replace(number=stroke.number)
             self.hearsay = False
             self.proof_s = max(self.proof_s, min(now_s, footing.began_s + stroke.uptime_s))
+            self.beats_until_s = now_s + 3 * stroke.interval_s
             if self.stale_by_beats:
                 self.stale_after_s = 3 * stroke.interval_s
             if now_s - self.proof_s > self.stale_after_s:

@@ -191,7 +191,7 @@ def beats(
     other: bool = False,
     epoch: int = 2,
     made_s: float = 2.0,
-    overflow: bool = False,
+    since: int | None = None,
     grace_s: float = 0.0,
 ) -> Input:
     """A beat that was made so many seconds ago; it names nothing, or a version so far above the newest known to the replica."""
@@ -202,7 +202,7 @@ def beats(
         if other and position is not None:
             position = position._replace(checksum=1)
         uptime_s = case.now_s - made_s - SERVES_SINCE_S
-        said = kit.beat_of(number, epoch=epoch, uptime_s=uptime_s, overflow=overflow)
+        said = kit.beat_of(number, epoch=epoch, uptime_s=uptime_s, since=since)
         case.replica.beat_received(said, position, now_s=case.now_s, grace_s=grace_s)
 
     return act
@@ -253,7 +253,7 @@ INPUTS: Final[dict[str, Input]] = {
     "beat: it names a newer version": beats(names=1),
     "beat: the same, and there is time left": beats(names=1, grace_s=1.0),
     "beat: it names other content": beats(names=0, other=True),
-    "beat: more was sent than it can name": beats(overflow=True),
+    "beat: more was sent than it can name": beats(since=BEAT + 1),
     "beat: too many were lost before it": beats(BEAT + 4),
     "beat: it was heard before": beats(BEAT),
     "beat: it was made long ago": beats(made_s=90.0),

@@ -165,8 +165,17 @@ def test_too_many_beats_in_a_row_were_missed() -> None:
 
 def test_a_beat_that_could_not_name_all_is_a_need() -> None:
     replica = based()
-    assert needs_after(replica, 11, overflow=True) == 1
+    assert needs_after(replica, 11, since=11) == 1
     assert replica.base.number == 10
+
+
+def test_a_beat_that_names_what_was_sent_since_the_base_proves_whatever_it_left_out() -> None:
+    replica = based()
+    assert needs_after(replica, 12, since=11) == 1
+    replica = based()
+    assert needs_after(replica, 11, since=10) == 0
+    assert needs_after(replica, 40, since=11) == 0
+    assert replica.base.number == 40
 
 
 def test_a_newer_version_that_was_named_is_a_need() -> None:

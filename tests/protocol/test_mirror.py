@@ -92,12 +92,15 @@ def live(mirror: Mirror[str], key: str, envelope: Text) -> bool | None:
 
 def beat_of(*objects: tuple[str, Text], number: int = 11, epoch: int = EPOCH, floor: Version = ABSENT) -> Beat:
     total = sum(kit.element(key, Position.of(envelope)) for key, envelope in objects) % 2**128
-    return Beat(epoch, number, 45.0, 2.0, floor, epoch, len(objects), total, {})
+    return Beat(epoch, number, 45.0, 2.0, floor, epoch, len(objects), total, {}, kit.usual(number))
 
 
-def naming(*objects: tuple[str, Text], number: int = 11, overflow: bool = False) -> Beat:
+HOLE = "beats were missed, or more was sent than they name"
+
+
+def naming(*objects: tuple[str, Text], number: int = 11, since: int | None = None) -> Beat:
     named = {key: Position.of(envelope) for key, envelope in objects}
-    return Beat(EPOCH, number, 45.0, 2.0, ABSENT, EPOCH, None, None, named, overflow)
+    return Beat(EPOCH, number, 45.0, 2.0, ABSENT, EPOCH, None, None, named, kit.usual(number) if since is None else since)
 
 
 def need_of(mirror: Mirror[str]) -> str:
@@ -179,8 +182,8 @@ def test_beats_that_name_prove_where_there_is_no_digest_to_compare() -> None:
     mirror.beat_received(naming(("t:a", state("2.2")), number=12), now_s=106.0)
     assert (mirror.base.number, need_of(mirror)) == (12, "")
     for beat, reason in (
-        (naming(number=16), "too many beats were missed"),
-        (naming(number=15, overflow=True), "more was sent than a beat can name"),
+        (naming(number=16), HOLE),
+        (naming(number=13, since=13), HOLE),
         (naming(B, number=15), "a beat names a newer version"),
         (naming(("t:a", state("2.2", "other")), number=15), "one version has two contents"),
     ):
@@ -209,10 +212,14 @@ def test_a_pattern_hears_of_nothing_else() -> None:
 def test_beats_during_a_round_are_judged_at_its_end() -> None:
     for beats, number, need in (
         ((naming(A, number=11), naming(number=14)), 14, ""),
-        ((naming(A, number=14),), 10, "too many beats were missed"),
+        ((naming(A, number=14),), 10, HOLE),
+        ((naming(B, number=8, since=7), naming(number=11, since=10), naming(number=13, since=11)), 13, ""),
+        ((naming(B, number=10, since=9), naming(number=11, since=10)), 10, "a beat names a newer version"),
+        ((naming(number=11), naming(number=13, since=12)), 10, HOLE),
+        ((naming(number=11, since=11), naming(number=13, since=10)), 13, ""),
         ((naming(B, number=11), naming(number=13)), 10, "a beat names a newer version"),
         ((naming(number=9), naming(number=9)), 10, ""),
-        ((naming(number=11, overflow=True),), 10, "too many beats were missed"),
+        ((naming(number=11, since=11),), 10, HOLE),
     ):
         mirror = proven(A, prefix="t:")
         mirror.rules.need_raised("interrupted")
@@ -228,7 +235,7 @@ def test_the_beats_of_an_earlier_life_say_nothing_at_the_end_of_a_round() -> Non
     mirror.rules.need_raised("interrupted")
     request = ask(mirror, 106.0)
     mirror.beat_received(naming(B), now_s=107.0)
-    mirror.beat_received(Beat(3, 1, 1.0, 2.0, ABSENT, 3, None, None, {}), now_s=107.0)
+    mirror.beat_received(Beat(3, 1, 1.0, 2.0, ABSENT, 3, None, None, {}, 0), now_s=107.0)
     take(mirror, request, told(epoch=3, beat=0))
     assert mirror.base.epoch == 3
     assert mirror.base.number == 1

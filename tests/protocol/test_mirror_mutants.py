@@ -27,7 +27,7 @@ HISTORIES: Final = (
         "(digest.total, digest.count) == (beat.digest, beat.count)", "True",
     ),
     Mutant(Proofs, "_judged", "a beat of another life proves nothing", "beat.epoch != base.epoch or", "False and"),
-    Mutant(Proofs, "_judged", "a hole between beats proves nothing", "beat.number - base.number > BEAT_INTERVALS_MAX", "False"),
+    Mutant(Proofs, "_judged", "a hole between beats proves nothing", "base.number < beat.since", "False"),
     Mutant(
         Proofs, "_missed", "a beat that names something newer proves nothing", "position.version > newest.version", "False"
     ),
@@ -63,7 +63,8 @@ BY_NAME: Final = (
     ),
     named(
         single.test_beats_that_name_prove_where_there_is_no_digest_to_compare,
-        Proofs, "_judged", "a beat that cannot name all proves nothing", "beat.overflow", "False",
+        Proofs, "_judged", "a beat that names all since the last proof proves",
+        "base.number < beat.since", "base.number <= beat.since",
     ),
     named(
         single.test_what_may_be_late_makes_an_older_base,
@@ -77,7 +78,7 @@ BY_NAME: Final = (
     named(
         single.test_beats_during_a_round_are_judged_at_its_end,
         Proofs, "_proven_by_round", "beats during a round prove nothing if some were missed",
-        "asking.follows(self.base.number)", "True",
+        "asking.since <= self.base.number", "True",
     ),
     named(
         single.test_an_answer_that_names_no_place_proves_nothing,

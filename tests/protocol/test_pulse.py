@@ -45,7 +45,7 @@ def test_a_beat_says_who_and_when() -> None:
     pulse = a_pulse({"user:1": at(3)}, started_s=50.0)
     assert pulse.number == 0
     first = pulse.beat(52.5, floor=Version(6, 4), history_epoch=5)
-    assert first == Beat(EPOCH, 1, 2.5, 5.0, Version(6, 4), 5, 1, digest_of({"user:1": at(3)}).total, {})
+    assert first == Beat(EPOCH, 1, 2.5, 5.0, Version(6, 4), 5, 1, digest_of({"user:1": at(3)}).total, {}, 0)
     assert pulse.number == 1
     assert beat(pulse, 57.5).uptime_s == 7.5
     assert pulse.number == 2
@@ -72,20 +72,28 @@ def test_the_newest_that_was_sent_is_named() -> None:
     assert beat(pulse).named == {"k": at(3)}
 
 
-def test_a_beat_that_cannot_name_all_names_none_and_says_so() -> None:
+def test_a_beat_says_since_when_it_names_all() -> None:
+    pulse = a_pulse()
+    assert [beat(pulse).since for _ in range(6)] == [0, 0, 0, 1, 2, 3]
+
+
+def test_a_beat_that_cannot_name_all_leaves_out_what_was_sent_first_and_says_so() -> None:
     pulse = a_pulse(names_max=2)
-    pulse.sent("a", at(1))
-    pulse.sent("b", at(1))
-    assert not beat(pulse).overflow
-    pulse.sent("b", at(2))
-    assert not beat(pulse).overflow, "an object counts once"
-    pulse.sent("c", at(1))
-    together = beat(pulse)
-    assert (together.overflow, together.named) == (True, {})
-    assert not beat(pulse).overflow, "what was sent first is not named any more"
-    for key in "abcd":
-        pulse.sent(key, at(5))
-    assert [beat(pulse).overflow for _ in range(BEAT_INTERVALS_MAX + 1)] == [True] * BEAT_INTERVALS_MAX + [False]
+    for keys, sequence, named, since in (
+        ("ab", 1, {"a": at(1), "b": at(1)}, 0),
+        ("b", 2, {"a": at(1), "b": at(2)}, 0),  # an object counts once
+        ("c", 3, {"b": at(2), "c": at(3)}, 1),
+        ("", 4, {"b": at(2), "c": at(3)}, 1),
+        ("abcd", 5, {}, 5),
+        ("", 6, {}, 5),
+        ("a", 7, {"a": at(7)}, 5),
+        ("bc", 8, {"b": at(8), "c": at(8)}, 7),
+        ("d", 9, {"d": at(9)}, 8),
+    ):
+        for key in keys:
+            pulse.sent(key, at(sequence))
+        said = beat(pulse)
+        assert (said.named, said.since) == (named, since)
 
 
 def test_what_is_published_again_is_named_and_counts_no_second_time() -> None:
@@ -122,6 +130,22 @@ def test_a_store_that_went_back_below_its_own_authority_shows() -> None:
     pulse = a_pulse({"k": at(5)})
     pulse.sent("k", at(4))
     assert beat(pulse).digest == digest_of({"k": at(4)}).total
+
+
+@given(st.lists(st.text("abcde", max_size=5), max_size=9), st.integers(1, 4))
+def test_a_beat_names_all_that_was_sent_since_then_and_reaches_back_as_far_as_it_can(
+    history: list[str], names_max: int
+) -> None:
+    pulse = a_pulse(names_max=names_max)
+    for number, keys in enumerate(history, 1):
+        for key in keys:
+            pulse.sent(key, at(number))
+        told: dict[int, dict[str, Position]] = {}
+        for since in range(max(0, number - BEAT_INTERVALS_MAX), number):
+            told[since] = {key: at(later) for later in range(since + 1, number + 1) for key in history[later - 1]}
+        said = beat(pulse)
+        assert said.since == min([since for since, named in told.items() if len(named) <= names_max], default=number)
+        assert said.named == told.get(said.since, {})
 
 
 steps = st.lists(st.tuples(st.sampled_from(["send", "send", "send", "delete", "beat"]), st.sampled_from("abc")))

@@ -251,9 +251,9 @@ class ReplicaMachine(RuleBasedStateMachine):
         name=names,
         delay_s=st.sampled_from([0.0, 0.0, 5.0, 30.0, -10.0]),
         grace_s=st.sampled_from([0.0, 2.0]),
-        crowded=st.sampled_from([False, False, False, True]),
+        reach=st.sampled_from([3, 3, 3, 2, 1, 0]),
     )
-    def it_beats(self, ahead: int, later: int, name: str, delay_s: float, grace_s: float, crowded: bool) -> None:
+    def it_beats(self, ahead: int, later: int, name: str, delay_s: float, grace_s: float, reach: int) -> None:
         """A beat near the last one that proved; it names something near to what is known. A negative delay is a fast clock."""
         footing, known = self.oracle.footing, self.oracle.known() or Word((1, 1), ("1.0", "x"))
         number = max(1, ahead + (0 if footing is None else footing.number))
@@ -264,13 +264,13 @@ class ReplicaMachine(RuleBasedStateMachine):
             "the next": Word((epoch, sequence + 1), content),
             "other content": Word(known.place, ("1.0", "z")),
             "an older one": Word((epoch, max(0, sequence - 1)), content),
-        }["nothing" if crowded else name]
+        }["nothing" if reach == 0 else name]
         life = max(1, self.oracle.life + later)
         uptime_s = max(0.0, self.now_s - SERVES_SINCE_S - delay_s)
-        beat = Beat(life, number, uptime_s, INTERVAL_S, Version(0, 0), life, 1, 0, {}, crowded)
+        beat = Beat(life, number, uptime_s, INTERVAL_S, Version(0, 0), life, 1, 0, {}, max(0, number - reach))
         position = None if named is None else Position.of(envelope_of(named))
         self.replica.beat_received(beat, position, now_s=self.now_s, grace_s=grace_s)
-        self.oracle.beaten(Stroke(life, number, uptime_s, INTERVAL_S, named, crowded), self.now_s, grace_s)
+        self.oracle.beaten(Stroke(life, number, uptime_s, INTERVAL_S, named, beat.since), self.now_s, grace_s)
         self.beats = number if self.beats is not None else None
         self.notice()
 
@@ -278,18 +278,18 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(ahead=st.integers(1, 3), name=names, delay_s=st.sampled_from([0.0, 30.0, -10.0]), grace_s=st.sampled_from([0.0, 2.0]))
     def the_next_beat_comes(self, ahead: int, name: str, delay_s: float, grace_s: float) -> None:
         """Random beats seldom follow each other."""
-        self.it_beats(ahead, 0, name, delay_s, grace_s, crowded=False)
+        self.it_beats(ahead, 0, name, delay_s, grace_s, reach=3)
 
     @precondition(lambda self: self.oracle.footing is not None and self.oracle.known() is not None)
     @rule(name=names, content=st.sampled_from([("1.0", "x"), ("1.0", "bad"), GONE]), ahead=st.integers(1, 3))
     def the_next_comes_and_then_a_beat(self, name: str, content: tuple[str, str], ahead: int) -> None:
         self.the_next_comes(1, content, None)
-        self.it_beats(ahead, 0, name, 0.0, 0.0, crowded=False)
+        self.it_beats(ahead, 0, name, 0.0, 0.0, reach=3)
 
     @precondition(lambda self: self.oracle.footing is not None)
     @rule(ahead=st.integers(1, 2), later_s=st.sampled_from([1.0, 3.0]))
     def the_next_is_named_and_time_passes(self, ahead: int, later_s: float) -> None:
-        self.it_beats(ahead, 0, "the next", 0.0, 2.0, crowded=False)
+        self.it_beats(ahead, 0, "the next", 0.0, 2.0, reach=3)
         self.time_passes(later_s)
         self.it_looks_again()
 

@@ -126,15 +126,19 @@ class Topic:
     def beat(self) -> None:
         self.moment += 1
         self.number += 1
-        named = {key: position for names in self.intervals for key, position in names.items()}
-        overflow = len(named) > self.taste.names_max
+        named: dict[str, Position] = {}
+        since = self.number
+        for sent in self.intervals[::-1][: self.number]:
+            if len({*named, *sent}) > self.taste.names_max:
+                break
+            named, since = {**sent, **named}, since - 1
         count, digest = len(self.public), self.digest_of(self.public)
         if not self.taste.tells_digest:
             count = digest = None  # type: ignore[assignment]
         self.intervals = [*self.intervals[1:], {}]
         uptime_s = float(self.moment - self.started)
         beat = Beat(
-            self.epoch, self.number, uptime_s, 5.0, self.floor, 0, count, digest, {} if overflow else named, overflow
+            self.epoch, self.number, uptime_s, 5.0, self.floor, 0, count, digest, named, since
         )
         self.network.append(("beat", beat, Told(self.epoch, self.moment, self.floor, dict(self.public))))
 

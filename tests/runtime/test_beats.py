@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
@@ -64,6 +64,56 @@ async def test_the_age_is_that_of_the_beat_at_every_moment() -> None:
             await passing(0.4)
             assert replica.age_s == pytest.approx(now_s() - begun_s), step
         assert replica.snapshot().age_s == replica.age_s
+
+
+@asynccontextmanager
+async def crowd(objects: int, count: int) -> AsyncIterator[tuple[BeatingTransport, authority[str], list[synced[str]]]]:
+    """An authority of many objects, and as many replicas that beats have proven."""
+    async with BeatingTransport() as bus, authority(NOTES, bus, terms=terms()) as owner, AsyncExitStack() as stack:
+        for number in range(objects):
+            await owner.put(f"{number}", "first")
+        replicas = [await stack.enter_async_context(synced(NOTES[f"{number}"], bus, pace=pace())) for number in range(count)]
+        for replica in replicas:
+            await replica.ready()
+        await passing(11.0)
+        yield bus, owner, replicas
+
+
+@in_virtual_time
+async def test_a_flood_over_more_objects_than_a_beat_names_is_no_reason_to_ask() -> None:
+    async with crowd(5_000, 3_000) as (bus, owner, replicas):
+        asked = len(bus.asks)
+        for turn in range(3):
+            for number in range(5_000):
+                await owner.put(f"{number}", f"{turn}")
+                if number % 1_000 == 0:
+                    await passing(0.1)
+        await passing(11.0)
+        assert len(bus.asks) == asked
+        bus.lost = {"note:7"}
+        await owner.put("7", "lost")
+        for number in range(2_500, 5_000):
+            await owner.put(f"{number}", "last")
+        bus.lost = set()
+        await passing(11.0)
+        assert len(bus.asks) == asked + 1, "for what was lost"
+        assert replicas[7].value == "lost"
+        assert {replica.status for replica in replicas} == {Status.OK}
+        assert max(replica.age_s for replica in replicas) < 5.1
+
+
+@in_virtual_time
+async def test_a_flood_that_a_lost_beat_told_of_is_asked_for_once() -> None:
+    async with crowd(50, 50) as (bus, owner, replicas):
+        asked = len(bus.asks)
+        for number in range(5_000):
+            bus.silent = 2_000 < number < 3_500
+            await owner.put(f"{number}", "x")
+            if number % 100 == 0:
+                await passing(0.1)
+        await passing(30.0)
+        assert len(bus.asks) == asked + 1, "all in one, and not again"
+        assert {replica.status for replica in replicas} == {Status.OK}
 
 
 @in_virtual_time
@@ -188,15 +238,15 @@ async def test_beats_of_another_topic_or_that_come_again_change_nothing() -> Non
         assert replica.status is Status.OK
 
 
-@pytest.mark.parametrize("change", ["overflow", "hole", "life", "content"])
+@pytest.mark.parametrize("change", ["nothing named", "hole", "life", "content"])
 @in_virtual_time
 async def test_a_beat_that_does_not_fit_is_a_reason_to_ask(change: str) -> None:
     async with heard() as (bus, owner, replica):
         last, asked = bus.beats[-1], len(bus.asks)
         assert replica.version is not None
         forged = {
-            "overflow": attrs.evolve(last, number=last.number + 1, overflow=True),
-            "hole": attrs.evolve(last, number=last.number + 4),
+            "nothing named": attrs.evolve(last, number=last.number + 1, since=last.number + 1),
+            "hole": attrs.evolve(last, number=last.number + 4, since=last.number + 1),
             "life": attrs.evolve(last, epoch=last.epoch - 1),
             "content": attrs.evolve(last, number=last.number + 1, named={KEY: Position(replica.version, 12345)}),
         }[change]
@@ -256,7 +306,7 @@ async def test_a_replica_without_a_loop_hears_beats_on_the_thread_that_brings_th
                 said = attrs.evolve(bus.beats[-1], number=base.number + 1, uptime_s=1e6)
                 bus.say("note", said)
                 proven = replica._member.base.number
-                bus.say("note", attrs.evolve(said, number=said.number + 9))
+                bus.say("note", attrs.evolve(said, number=said.number + 9, since=said.number + 6))
                 return replica.value, proven - base.number, len(bus.asks)
 
         await until(lambda: bus.beats)

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from random import Random
 from typing import Any
 
 import attrs
@@ -13,7 +15,7 @@ import pytest
 
 from parasync import InProcessTransport, MemoryStore, Terms, authority, synced
 from parasync.errors import FencedError, IndeterminateError, StoreError, UsageError
-from parasync.protocol import BEAT_NAMES_MAX, Ask, Position, Version
+from parasync.protocol import BEAT_NAMES_MAX, Ask, Beat, Position, Pulse, Version
 from parasync.runtime._heart import Heart
 from parasync.stores import Draft, Outcome, TopicState
 from tests.beating import BeatingTransport
@@ -106,7 +108,7 @@ async def test_who_is_loading_does_not_beat_and_begins_when_all_is_there() -> No
         assert not owner._desk.heart.published, "what no beat can name is not kept"
         owner.loaded()
         await passing(0.01)
-        assert [beat.overflow for beat in bus.beats] == [True]
+        assert [(beat.since, beat.named) for beat in bus.beats] == [(1, {})]
 
 
 @in_virtual_time
@@ -221,16 +223,154 @@ async def test_a_writer_that_closes_does_not_wait_for_a_store_that_tells_nothing
 
 
 @in_virtual_time
-async def test_more_than_a_beat_can_name_is_told_and_not_kept() -> None:
-    async with beating(beat_interval_s=1.0) as (bus, owner):
-        await passing(0.5)
+async def test_a_beat_goes_out_once_as_much_was_published_as_it_names() -> None:
+    async with beating(beat_interval_s=4.0) as (bus, owner):
+        await passing(5.5)
+        bus.beats.clear()
+        for number in range(5 * BEAT_NAMES_MAX):
+            await owner.put(str(number), "x")
+        await passing(0.6)
+        assert [beat.since < beat.number for beat in bus.beats] == [True] * len(bus.beats)
+        assert len(bus.beats) <= 7, "five, and those that come with time"
+        assert len({key for beat in bus.beats for key in beat.named}) == 5 * BEAT_NAMES_MAX
+        assert {round(beat.uptime_s, 1) for beat in bus.beats[:-1]} <= {4.0, 5.5}, "nobody has asked the store since"
+        made = len(bus.beats)
+        await passing(1.0)
+        assert len(bus.beats) == made, "all was said"
+
+
+@in_virtual_time
+async def test_an_early_beat_that_fails_fails_no_write(caplog: pytest.LogCaptureFixture) -> None:
+    async with beating() as (bus, owner):
+        await passing(1.0)
+        publish_beat = bus.publish_beat
+        with caplog.at_level(logging.WARNING, "parasync"):
+            bus.publish_beat = failing  # type: ignore[method-assign]
+            for number in range(BEAT_NAMES_MAX + 2):
+                await owner.put(str(number), "x")
+        assert "could not beat: ValueError" in caplog.text
+        assert "payload" not in caplog.text
+        bus.publish_beat = publish_beat  # type: ignore[method-assign]
+        await passing(6.0)
+        assert (bus.beats[-1].count, bus.beats[-1].since) == (BEAT_NAMES_MAX + 2, bus.beats[-1].number - 1)
+        assert bus.beats[-1].named == {}
+
+
+def failing(*_: Any) -> None:
+    raise ValueError("payload")
+
+
+@in_virtual_time
+async def test_an_early_beat_is_no_younger_than_the_last_look_into_the_store() -> None:
+    store = Slow()
+    async with beating(store, beat_interval_s=1.0) as (bus, owner):
+        await passing(3.5)
+        store.state_error = StoreError("away")
+        await passing(5.0)
         for number in range(BEAT_NAMES_MAX + 1):
             await owner.put(str(number), "x")
-        await passing(4.0)
-        overflows = [beat.overflow for beat in bus.beats]
-        assert True in overflows
-        assert not overflows[-1]
-        assert all(len(beat.named) <= BEAT_NAMES_MAX for beat in bus.beats)
+        assert (len(bus.beats), round(bus.beats[-1].uptime_s)) == (5, 3)
+        assert len(bus.beats[-1].named) == BEAT_NAMES_MAX
+
+
+@in_virtual_time
+async def test_who_was_fenced_and_the_next_life_say_nothing_of_what_was_published_before() -> None:
+    async with beating(probe_interval_s=1e6) as (bus, owner):
+        await passing(1.0)
+        bus.say("note", attrs.evolve(bus.beats[0], epoch=owner.epoch + 1))
+        made = len(bus.beats)
+        owner._desk.heart.beat_early()
+        assert len(bus.beats) == made
+        async with owner._office.turn:
+            await owner._office.claim(0)
+        owner._desk.heart.beat_early()
+        assert len(bus.beats) == made, "the store was not asked in this life"
+        await passing(0.01)
+        owner._desk.heart.beat_early()
+        assert [beat.number for beat in bus.beats[made:]] == [1, 2]
+
+
+class Queueing(BeatingTransport):
+    """Sends in order, when it is told to; what is written anew goes to the end, as over a bus."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: dict[Any, Any] = {}
+        self.sends_as_it_publishes = 0
+
+    def publish(self, key: str, envelope: Any) -> None:
+        self.waiting.pop(key, None)
+        self.waiting[key] = envelope
+        self.send(self.sends_as_it_publishes)
+
+    def publish_beat(self, topic: str, make: Any) -> None:
+        self.waiting[make] = topic
+
+    def send(self, count: int) -> None:
+        for what in list(self.waiting)[:count]:
+            found = self.waiting.pop(what)
+            if isinstance(what, str):
+                BeatingTransport.publish(self, what, found)
+            else:
+                self.unsent = {key for key in self.waiting if isinstance(key, str)}
+                BeatingTransport.publish_beat(self, found, what)
+
+
+@in_virtual_time
+async def test_a_write_that_was_under_way_for_long_and_waits_to_be_sent_is_not_spoken_for() -> None:
+    store = Slow()
+    async with Queueing() as bus, authority(NOTES, bus, store=store, terms=terms(beat_interval_s=1.0)) as owner:
+        await passing(3.5)
+        store.gate.clear()
+        write = asyncio.create_task(put(owner))
+        for _ in range(30):
+            await passing(0.1)
+            bus.send(9)
+        owner._desk.heart.beat_early()
+        bus.sends_as_it_publishes = 1
+        store.gate.set()
+        await write
+        assert next(iter(bus.waiting)) == KEY, "a beat was made before the write had ended"
+        bus.sends_as_it_publishes = 0
+        await passing(0.01)
+        await owner.put("a", "waits again")
+        bus.send(1)
+        assert list(bus.waiting) == [KEY]
+        assert bus.beats[-1].uptime_s == pytest.approx(3.5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@in_virtual_time
+async def test_however_slow_the_bus_no_beat_has_to_leave_out_what_was_sent_since_the_last(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parasync.runtime._office.Pulse", partial(Pulse, names_max=5))
+    chance = Random(seed)
+    async with Queueing() as bus, authority(NOTES, bus, terms=terms()) as owner:
+        since: set[str] = set()
+
+        missed: list[tuple[Beat, set[str]]] = []
+
+        def heard(beat: Beat) -> None:
+            unnamed = since - bus.unsent - beat.named.keys()
+            if beat.since == beat.number or unnamed:
+                missed.append((beat, unnamed))
+            since.clear()
+
+        bus.subscribe_topic("note", lambda key, _: since.add(key))
+        bus.subscribe_beats("note", heard)
+        await passing(0.01)
+        bus.send(1)
+        pace = chance.choice([0.3, 1.0, 1.5])
+        for number in range(400):
+            await owner.put(str(chance.randrange(chance.choice([3, 30, 300]))), f"{number}")
+            if chance.random() < 0.2:
+                bus.send(chance.randrange(int(12 * pace) + 1))
+            if chance.random() < 0.02:
+                await passing(chance.choice([0.1, 1.0]))
+        await passing(1.0)
+        bus.send(10**6)
+        assert (len(bus.beats) > 20, missed, since) == (True, [], set())
 
 
 @in_virtual_time

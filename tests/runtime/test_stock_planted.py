@@ -13,12 +13,13 @@ from parasync.runtime import _office
 from parasync.runtime._desk import Desk
 from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office
+from parasync.runtime._pen import Pen
 from parasync.runtime._repairs import Repairs
 from parasync.runtime._scanning import Page
 from parasync.testing import run
 from tests.beating import BeatingTransport
 from tests.protocol.mutants import Mutant
-from tests.runtime import test_scanning, test_stock
+from tests.runtime import test_beats, test_heart, test_scanning, test_stock
 from tests.runtime.test_stock import a_life_or_two
 from tests.simulation.planted import planted
 
@@ -41,6 +42,10 @@ PLANTED: Final = (
     ),
     Mutant(Pulse, "sent", "what is sent moves in the catalogue", "self.catalogue.move(key, position)", "pass"),
     Mutant(Heart, "_made", "what is published is folded in", "pulse.sent(key, position)", "pass"),
+    Mutant(Heart, "_made", "what was published after a beat fills the next one", "self.room -= len(self.published)", "pass"),
+    Mutant(Heart, "_gather", "what waits is as old as its write", ", self._oldest_s())", ")"),
+    Mutant(Heart, "_made", "the store was not asked in this life", "self._office.pulse is not pulse or ", ""),
+    Mutant(Pen, "_note", "a beat goes out once it is full", "self._heart.beat_early()", "pass"),
     Mutant(Heart, "_unsent", "what no beat has told of yet is stored all the same", "unsent |= ", "_ = "),
     Mutant(Heart, "lag_s", "what is under way may be missing", "max(0.0, ", "min(0.0, "),
     Mutant(Desk, "_scan", "what was read in another life stands in another answer", "found.epoch == first.epoch and ", ""),
@@ -50,7 +55,24 @@ PLANTED: Final = (
     Mutant(Repairs, "_repaired", "a repair that comes late takes nothing back", "known in (None, before)", "True"),
 )  # fmt: skip
 
+
+
+def slow_buses() -> None:
+    """Some of them, each slow in its own way."""
+    for seed in range(20):
+        with pytest.MonkeyPatch.context() as patch:
+            test_heart.test_however_slow_the_bus_no_beat_has_to_leave_out_what_was_sent_since_the_last(seed, patch)
+
+
 BY_NAME = {
+    "what was published after a beat fills the next one": slow_buses,
+    "what waits is as old as its write": (
+        test_heart.test_a_write_that_was_under_way_for_long_and_waits_to_be_sent_is_not_spoken_for
+    ),
+    "the store was not asked in this life": (
+        test_heart.test_who_was_fenced_and_the_next_life_say_nothing_of_what_was_published_before
+    ),
+    "a beat goes out once it is full": test_beats.test_a_flood_over_more_objects_than_a_beat_names_is_no_reason_to_ask,
     "what no beat has told of yet is stored all the same": test_scanning.test_what_waits_to_be_sent_is_stored_all_the_same,
     "what is under way may be missing": test_scanning.test_a_write_under_way_may_be_missing_and_the_answer_says_so,
     "what was read in another life stands in another answer": test_scanning.test_another_life_gives_another_answer,

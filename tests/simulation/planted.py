@@ -206,7 +206,7 @@ PLANTED: Final = (
     ),
     Mutant(
         _currency, "judge_beat", "who missed too many beats asks",
-        "beat.number - base.number > BEAT_INTERVALS_MAX",
+        "base.number < beat.since",
         "False",
     ),
     Mutant(
@@ -221,16 +221,21 @@ PLANTED: Final = (
     ),
     Mutant(
         Pulse, "beat", "a beat names what was sent in three intervals",
-        "in self._intervals:",
-        "in list(self._intervals)[-1:]:",
+        "in reversed(self._intervals):",
+        "in reversed([{}, {}, self._intervals[-1]][-len(self._intervals):]):",
+    ),
+    Mutant(
+        Pulse, "beat", "a beat reaches back no further than it says",
+        "since = self.number",
+        "since = max(0, self.number - 2)",
     ),
     Mutant(
         Heart, "_made", "a write under way is no beat's to speak for",
-        "min(asked_s, next(iter(self._writing.values()), math.inf))",
+        "min(asked_s, self._oldest_s())",
         "asked_s",
     ),
     Mutant(Heart, "_made", "what waits to be sent is no beat's to speak for", "settled_s = min(settled_s, since_s)", "pass"),
-    Mutant(Pen, "_send", "what is published is named", "fresh[draft.key] = envelope", "pass"),
+    Mutant(Pen, "_send", "what is published is named", "self._note(fresh, draft.key, envelope)", "pass"),
     Mutant(Desk, "_read", "an answer tells the uptime", "self._terms.clock() - pulse.started_s", "0.0"),
     *MIRRORS,
 )

@@ -12,7 +12,9 @@ import pytest
 
 from parasync import InProcessTransport, Pace, SyncTransport, Topic, authority, synced
 from parasync.errors import BrokenPromiseError, UsageError
+from parasync.protocol import BEAT_INTERVALS_MAX, Beat, Pulse
 from parasync.protocol._standing import Standing
+from parasync.runtime._heart import Heart
 from parasync.testing import Course, FaultPlan, Faults, ProcessFaults, StoreFaults, Topology, simulate
 from parasync.testing.simulation._course import Event
 from parasync.testing.simulation._plan import drawn_topology
@@ -292,3 +294,25 @@ def test_a_replica_is_not_patched_after_a_bug_was_planted() -> None:
     with planted(bug("the gap check is exact")):
         assert vars(Standing)["_is_gap"] is not before
     assert vars(Standing)["_is_gap"] is before
+
+
+def test_beats_that_name_no_more_than_one_object_break_no_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So every few writes are a flood."""
+    early, cut = list[Heart](), list[Beat]()
+
+    class Crowded(Pulse):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(names_max=1, **options)
+
+        def beat(self, now_s: float, **options: Any) -> Beat:
+            beat = super().beat(now_s, **options)
+            cut.extend([beat] if beat.since > max(0, beat.number - BEAT_INTERVALS_MAX) else [])
+            return beat
+
+    called = Heart.beat_early
+    monkeypatch.setattr(Heart, "beat_early", lambda self: (early.append(self), called(self)))
+    monkeypatch.setattr("parasync.runtime._office.Pulse", Crowded)
+    for seed in range(25):
+        assert course_of(seed=seed).violations == ()
+    assert early
+    assert cut

@@ -20,7 +20,7 @@ NAMED = {"user:1": Position(Version(EPOCH, 3), 5)}
 
 
 def beat(number: int) -> Beat:
-    return Beat(EPOCH, number, 1.0, 5.0, ABSENT, EPOCH, None, None, NAMED)
+    return Beat(EPOCH, number, 1.0, 5.0, ABSENT, EPOCH, None, None, NAMED, 0)
 
 
 def say(bus: FaultyTransport, *numbers: int) -> None:
@@ -85,7 +85,7 @@ async def test_poison_beats_are_of_nobody_and_hide_none() -> None:
     assert [each.number for each in real if each in real] == [*range(1, 21)]
     poison = [each for each in heard if each not in real]
     assert {each.epoch < EPOCH for each in poison} == {True, False}
-    assert any(each.overflow for each in poison)
+    assert any(each.since == each.number for each in poison)
     assert any(each.named != NAMED and each.named for each in poison)
     assert hearer.fired == {}
 

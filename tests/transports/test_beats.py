@@ -15,7 +15,7 @@ from tests.lossy import LossyTransport
 
 
 def beat(number: int) -> Beat:
-    return Beat(7, number, 0.0, 5.0, ABSENT, 7, None, None, {})
+    return Beat(7, number, 0.0, 5.0, ABSENT, 7, None, None, {}, 0)
 
 
 def test_beats_reach_those_who_listen_to_their_topic_until_they_leave() -> None:

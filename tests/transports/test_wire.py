@@ -169,11 +169,13 @@ probes = st.builds(Probe, names, epochs, st.booleans(), st.text(st.characters(co
 replies = st.builds(ProbeReply, epochs, st.booleans())
 names_of_beats = st.dictionaries(keys, st.builds(Position, versions, st.integers(0, 2**32 - 1)), max_size=5)
 beats = st.builds(
-    lambda named, overflow, *fields: Beat(*fields, {} if overflow else named, overflow),
+    lambda named, number, since, epoch, *fields: Beat(
+        epoch, number, *fields, named if since < number else {}, min(since, number)
+    ),
     names_of_beats,
-    st.booleans(),
-    epochs,
     st.integers(1, 2**63 - 1),
+    st.integers(0, 2**63 - 1),
+    epochs,
     st.floats(0, 1e12),
     st.floats(0, 1e12, exclude_min=True),
     versions,
@@ -351,7 +353,8 @@ def test_long_reasons_are_cut() -> None:
 
 
 MANY = tuple(f"t:{number}" for number in range(PAGE_KEYS_MAX + 1))
-A_BEAT = Beat(1, 2, 3.0, 5.0, Version(1, 1), 1, 9, 2**100, {"t": Position(Version(1, 2), 3), "t:1": Position(Version(1, 1), 0)})
+NAMED = {"t": Position(Version(1, 2), 3), "t:1": Position(Version(1, 1), 0)}
+A_BEAT = Beat(1, 2, 3.0, 5.0, Version(1, 1), 1, 9, 2**100, NAMED, 1)
 A_SCAN = Scan(1, Version(1, 1), "t", (bucket_of("t:1"),), "", "t:1", ("t:1",), (Position(Version(1, 2), 3),))
 DIGESTS = Digests(1, 2, 3.0, Version(1, 1), 1, 0.5, 9, tuple(range(BUCKETS)))
 TOLD = (an_envelope(EncodedBody(b"x"), 1, 1, {}), ABSENT_OBJECT, UNANSWERED)
@@ -441,8 +444,12 @@ OUT_OF_RANGE: list[Callable[[], object]] = [
             {"named": {"": Position(Version(1, 1), 1)}},
             {"named": {"t": Position(Version(1, 1), None)}},
             {"named": dict.fromkeys(MANY[: BEAT_NAMES_MAX + 1], Position(Version(1, 1), 1))},
-            {"overflow": 1, "named": {}},
-            {"overflow": True},
+            {"since": True},
+            {"since": -1},
+            {"since": 1.0},
+            {"since": None},
+            {"since": 2},
+            {"since": 3, "named": {}},
         )
     ),
 ]
@@ -546,7 +553,7 @@ def test_unknown_verbs() -> None:
 def test_the_largest_beat_fits_into_a_message() -> None:
     most = Position(Version(EPOCH_MAX, SEQUENCE_MAX), 2**32 - 1)
     named = {f"{number}:".ljust(512, "x"): most for number in range(BEAT_NAMES_MAX)}
-    beat = Beat(EPOCH_MAX, 2**63 - 1, 1e9, 5.0, most.version, EPOCH_MAX, 2**63 - 1, 2**128 - 1, named)
+    beat = Beat(EPOCH_MAX, 2**63 - 1, 1e9, 5.0, most.version, EPOCH_MAX, 2**63 - 1, 2**128 - 1, named, 2**63 - 2)
     assert decode_beat(encode_beat(beat, SUBJECT, CODEC), SUBJECT, CODEC, 2.0**60) == beat
 
 
@@ -574,13 +581,16 @@ def test_a_beat_from_an_epoch_that_begins_more_than_a_day_ahead() -> None:
 
 def test_a_beat_that_contradicts_itself() -> None:
     fields = msgpack.unpackb(unsealed(encode_beat(A_BEAT, SUBJECT, CODEC), SUBJECT.encode()))
-    *head, keys, positions, overflow = fields
+    *head, keys, positions, since = fields
     for changed, problem in (
-        ([*head, keys, positions[:1], overflow], "one position for each key"),
-        ([*head, keys[:1], positions, overflow], "one position for each key"),
-        ([*head, ["t", "t"], positions, overflow], "one position for each key"),
-        ([*head, keys, positions, True], "too many"),
-        ([*head, ["t"], [[1, 2, None]], overflow], "without its checksum"),
+        ([*head, keys, positions[:1], since], "one position for each key"),
+        ([*head, keys[:1], positions, since], "one position for each key"),
+        ([*head, ["t", "t"], positions, since], "one position for each key"),
+        ([*head, keys, positions, 2], "nothing was sent"),
+        ([*head, [], [], 3], "an integer from 0 to 2"),
+        ([*head, keys, positions, -1], "an integer from 0 to 2"),
+        ([*head, keys, positions, True], "an integer from 0 to 2"),
+        ([*head, ["t"], [[1, 2, None]], since], "without its checksum"),
     ):
         with pytest.raises(DecodeError, match=problem):
             decode_beat(sealed(CODEC.encode_message(changed), SUBJECT.encode()), SUBJECT, CODEC, WALL_S)

@@ -27,7 +27,7 @@ async def each_subscriber_of_the_beats_of_a_topic_gets_each_as_it_was_made(bench
     beats: list[tuple[str, Beat]] = []
     for name, topic in (("first", TOPIC), ("second", TOPIC), ("other", _OTHER_TOPIC)):
         await _listen(bench, topic, lambda beat, name=name: beats.append((name, beat)))  # type: ignore[misc]
-    made = [_beat(1), _beat(2, _NAMED), Beat(EPOCH, 3, 0.0, 0.5, Version(EPOCH, 5), EPOCH, None, None, {}, overflow=True)]
+    made = [_beat(1), _beat(2, _NAMED), Beat(EPOCH, 3, 0.0, 0.5, Version(EPOCH, 5), EPOCH, None, None, {}, 3)]
     for beat in made:
         _beating(bench.writer).publish_beat(TOPIC, lambda _, beat=beat: beat)  # type: ignore[misc]
         _beating(bench.writer).publish_beat(TOPIC, lambda _: None)
@@ -130,7 +130,7 @@ def _noting(waits: dict[int, bool], number: int) -> BeatMaker:
 
 
 def _beat(number: int, named: dict[str, Position] | None = None) -> Beat:
-    return Beat(EPOCH, number, 1.5, 5.0, Version(0, 0), EPOCH, 2, 1 << 100, named or {})
+    return Beat(EPOCH, number, 1.5, 5.0, Version(0, 0), EPOCH, 2, 1 << 100, named or {}, 0)
 
 
 def _beating(end: SyncTransport) -> BeatTransport:
