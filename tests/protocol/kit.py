@@ -78,10 +78,17 @@ def tombstone(version: str, *, after: int | None = None) -> Text:
 
 
 def a_replica(
-    *, lossless: bool = False, askable: bool = True, gap: GapPolicy = "refetch", stale_after_s: float = math.inf
+    *,
+    lossless: bool = False,
+    askable: bool = True,
+    gap: GapPolicy = "refetch",
+    stale_after_s: float = math.inf,
+    stale_by_beats: bool = False,
 ) -> Replica[str]:
     """A replica that holds nothing yet."""
-    return Replica(read, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s)
+    return Replica(
+        read, lossless=lossless, askable=askable, gap=gap, stale_after_s=stale_after_s, stale_by_beats=stale_by_beats
+    )
 
 
 def live(replica: Replica[str], envelope: Text) -> bool:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from typing import Final
 
 import pytest
 
 from parasync.protocol import (
+    ABSENT_OBJECT,
     BEAT_INTERVALS_MAX,
     SAME,
     TOMBSTONE_CHECKSUM,
+    Beat,
     Position,
     Replica,
     Status,
     Version,
     age_of,
     status_of,
+    stride_of,
 )
 from tests.protocol.kit import a_replica, answer, asks, beat, beat_of, keeps_pace, live, proven_at, shown, state, tombstone
 
@@ -354,3 +360,96 @@ def test_a_closed_replica_hears_no_beats() -> None:
     assert needs_after(replica, 12, state("2.9"), epoch=3) == 0
     assert not asks(replica)
     assert replica.current_epoch == EPOCH
+
+
+# One beat for many replicas
+
+
+def paced(version: str = "2.7") -> Replica[str]:
+    """As `based`, and beats tell how old a proof may become."""
+    replica = a_replica(stale_after_s=15.0, stale_by_beats=True)
+    answer(replica, state(version), epoch=EPOCH, asked_s=100.0, beat=10, uptime_s=40.0)
+    return replica
+
+
+def states_of(replica: Replica[str]) -> list[object]:
+    names = [name for kind in type(replica).__mro__ for name in getattr(kind, "__slots__", ())]
+    return [getattr(replica, name) for name in names]
+
+
+def test_what_a_beat_is_to_most_is_found_once() -> None:
+    one, other = paced(), paced("2.9")
+    for replica in (one, other):
+        beat(replica, 11, now_s=101.0)
+    base = one.base
+    said = beat_of(12, uptime_s=42.0)
+    stride = stride_of(said, base, 103.0)
+    assert stride is not None
+    for replica in (one, other):
+        slow = copy.copy(replica)
+        slow.beat_received(said, None, now_s=103.0)
+        assert replica.strides(base, stride)
+        assert states_of(replica) == states_of(slow)
+        assert replica.base is stride.base
+
+
+def test_a_proof_by_an_answer_is_not_taken_back_by_an_older_beat() -> None:
+    replica = paced()
+    beat(replica, 11, now_s=101.0)
+    replica.proven_s = 150.0
+    stride = stride_of(beat_of(12, uptime_s=42.0), replica.base, 103.0)
+    assert stride is not None
+    assert replica.strides(replica.base, stride)
+    assert replica.proven_s == 150.0
+
+
+@pytest.mark.parametrize(
+    ("said", "now_s"),
+    [
+        (beat_of(11), 103.0),
+        (beat_of(10), 103.0),
+        (beat_of(15), 103.0),
+        (beat_of(12, epoch=EPOCH + 1), 103.0),
+        (beat_of(12, epoch=EPOCH - 1), 103.0),
+        (beat_of(12, uptime_s=42.0), 102.0 + 16.0),
+    ],
+    ids=["heard", "older", "a hole", "a later life", "an earlier life", "too late"],
+)
+def test_what_is_no_proof_is_for_each_to_find_out(said: Beat, now_s: float) -> None:
+    replica = paced()
+    beat(replica, 11, now_s=101.0)
+    assert stride_of(said, replica.base, now_s) is None
+
+
+DISTURBANCES: Final[dict[str, Callable[[Replica[str]], object]]] = {
+    "it stands elsewhere": lambda replica: beat(replica, 12, now_s=102.0),
+    "it was closed": lambda replica: replica.close(),
+    "it has a need": lambda replica: replica.need_raised("a reason"),
+    "it waits for what a beat named": lambda replica: beat(replica, 12, state("2.8"), grace_s=1.0),
+    "it heard of a later life": lambda replica: setattr(replica, "current_epoch", EPOCH + 1),
+    "it has another age of its own": lambda replica: setattr(replica, "stale_by_beats", False),
+    "no beat has proven it yet": lambda replica: setattr(replica, "stale_after_s", 46.0),
+    "something came live": lambda replica: live(replica, state("2.8")),
+}
+
+
+@pytest.mark.parametrize("name", DISTURBANCES)
+def test_whatever_is_otherwise_is_for_the_replica_to_judge(name: str) -> None:
+    replica = paced()
+    beat(replica, 11, now_s=101.0)
+    base = replica.base
+    stride = stride_of(beat_of(13, uptime_s=42.0), base, 103.0)
+    assert stride is not None
+    DISTURBANCES[name](replica)
+    before = states_of(replica)
+    assert not replica.strides(base, stride)
+    assert states_of(replica) == before
+
+
+def test_an_object_that_never_was_takes_beats_like_others() -> None:
+    replica = a_replica(stale_after_s=15.0, stale_by_beats=True)
+    answer(replica, ABSENT_OBJECT, epoch=EPOCH, asked_s=100.0, beat=10, uptime_s=40.0)
+    beat(replica, 11, now_s=101.0)
+    stride = stride_of(beat_of(12, uptime_s=42.0), replica.base, 103.0)
+    assert stride is not None
+    assert replica.strides(replica.base, stride)

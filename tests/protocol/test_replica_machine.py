@@ -24,6 +24,7 @@ from parasync.protocol import (
     prepare_reading,
     reason_of,
     status_of,
+    stride_of,
 )
 from tests.protocol import kit
 from tests.protocol.kit import COUNTERS, Text, state, tombstone
@@ -252,8 +253,11 @@ class ReplicaMachine(RuleBasedStateMachine):
         delay_s=st.sampled_from([0.0, 0.0, 5.0, 30.0, -10.0]),
         grace_s=st.sampled_from([0.0, 2.0]),
         reach=st.sampled_from([3, 3, 3, 2, 1, 0]),
+        for_all=st.booleans(),
     )
-    def it_beats(self, ahead: int, later: int, name: str, delay_s: float, grace_s: float, reach: int) -> None:
+    def it_beats(
+        self, ahead: int, later: int, name: str, delay_s: float, grace_s: float, reach: int, *, for_all: bool = True
+    ) -> None:
         """A beat near the last one that proved; it names something near to what is known. A negative delay is a fast clock."""
         footing, known = self.oracle.footing, self.oracle.known() or Word((1, 1), ("1.0", "x"))
         number = max(1, ahead + (0 if footing is None else footing.number))
@@ -269,7 +273,10 @@ class ReplicaMachine(RuleBasedStateMachine):
         uptime_s = max(0.0, self.now_s - SERVES_SINCE_S - delay_s)
         beat = Beat(life, number, uptime_s, INTERVAL_S, Version(0, 0), life, 1, 0, {}, max(0, number - reach))
         position = None if named is None else Position.of(envelope_of(named))
-        self.replica.beat_received(beat, position, now_s=self.now_s, grace_s=grace_s)
+        base = self.replica.base
+        stride = stride_of(beat, base, self.now_s) if for_all and position is None else None
+        if stride is None or not self.replica.strides(base, stride):
+            self.replica.beat_received(beat, position, now_s=self.now_s, grace_s=grace_s)
         self.oracle.beaten(Stroke(life, number, uptime_s, INTERVAL_S, named, beat.since), self.now_s, grace_s)
         self.beats = number if self.beats is not None else None
         self.notice()
