@@ -245,13 +245,11 @@ class Heart:
         # What was published after this beat was called for belongs to the next one.
         self.room -= len(self.published)
         self._gather()
-        late, self._late = self._late, {}
-        settled_s = min(asked_s, self._oldest_s())
-        for key, (position, since_s) in late.items():
-            if key in waiting:
-                self._late[key] = (position, since_s)
-                settled_s = min(settled_s, since_s)
-            else:
-                pulse.sent(key, position)
+        # Very much may wait behind each of many beats.
+        for key in [key for key in self._late if key not in waiting]:
+            position, _ = self._late.pop(key)
+            pulse.sent(key, position)
+        waits_s = min((since_s for _, since_s in self._late.values()), default=math.inf)
+        settled_s = min(asked_s, self._oldest_s(), waits_s)
         self._made_s = self._terms.clock()
         return pulse.beat(self._made_s, settled_s=settled_s, floor=state.floor, history_epoch=state.history_epoch)

@@ -301,7 +301,8 @@ class Queueing(BeatingTransport):
     def publish(self, key: str, envelope: Any) -> None:
         self.waiting.pop(key, None)
         self.waiting[key] = envelope
-        self.send(self.sends_as_it_publishes)
+        if self.sends_as_it_publishes:
+            self.send(self.sends_as_it_publishes)
 
     def publish_beat(self, topic: str, make: Any) -> None:
         self.waiting[make] = topic

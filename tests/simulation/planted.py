@@ -231,10 +231,10 @@ PLANTED: Final = (
     ),
     Mutant(
         Heart, "_made", "a write under way is no beat's to speak for",
-        "min(asked_s, self._oldest_s())",
+        "asked_s, self._oldest_s()",
         "asked_s",
     ),
-    Mutant(Heart, "_made", "what waits to be sent is no beat's to speak for", "settled_s = min(settled_s, since_s)", "pass"),
+    Mutant(Heart, "_made", "what waits to be sent is no beat's to speak for", ", waits_s)", ")"),
     Mutant(Pen, "_send", "what is published is named", "self._note(fresh, draft.key, envelope)", "pass"),
     Mutant(Desk, "_read", "an answer tells the uptime", "self._terms.clock() - pulse.started_s", "0.0"),
     *MIRRORS,
