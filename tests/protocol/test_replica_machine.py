@@ -150,7 +150,8 @@ class ReplicaMachine(RuleBasedStateMachine):
         assert changed is (self.replica.held is not held)
         if changed and after is None and before is not None and refused is None:
             (epoch, sequence), (old_epoch, old_sequence) = word.place, before.place
-            skipped = epoch == old_epoch and sequence > old_sequence + 1
+            # What never was belongs to no life, and the first version of any follows it.
+            skipped = (epoch == old_epoch or not old_sequence) and sequence > old_sequence + 1
             assert self.replica.gaps == gaps + skipped, "P4: a skip of which nobody is told, or the other way round"
         self.moved(by_answer=False)
 
