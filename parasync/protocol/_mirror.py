@@ -12,7 +12,7 @@ first of its asks that was answered, if one life has answered all of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 from parasync.errors import DecodeError, RemoteError
@@ -147,7 +147,7 @@ class Mirror(Proofs[T], Generic[T]):
         self._close_if_over()
 
     def scanned(self, scan: Scan, scanned: Scanned) -> Page:
-        """The answer to a scan: `learn` all that it tells of, then `page_read`.
+        """The answer to a scan: maybe `ahead`; `learn` all that it tells of, then `page_read`.
 
         Raises:
             RemoteError: it comes from a life that the round cannot go on with.
@@ -155,9 +155,17 @@ class Mirror(Proofs[T], Generic[T]):
         """
         if len(scanned.keys) != len(scanned.outcomes):
             raise DecodeError(f"got {len(scanned.outcomes)} outcomes for {len(scanned.keys)} objects, expected one for each")
-        page = self._accept(scanned).page(scan, scanned, self.concerns)
+        asking = self._accept(scanned)
+        if asking.unread is not None:
+            self.round = None
+            raise RemoteError("an answer was not learned to its end: what it told of has to be asked for again")
+        page = asking.page(scan, scanned, self.concerns)
         self.total = None if self.prefix else scanned.count
         return page
+
+    def ahead(self, page: Page) -> bool:
+        """Whether `request` tells already what to ask behind an answer, before that was learned. At most once for each."""
+        return self.round is not None and self.round.ahead(page)
 
     def learn(self, page: Page, key: str, outcome: Outcome, reading: object) -> bool | None:
         """One object of an answer passes the gates. None: the state moved on since `prepare`, which is needed again."""
@@ -186,37 +194,39 @@ class Mirror(Proofs[T], Generic[T]):
         self._keep(key, before, resets)
         return changed
 
-    def is_first(self, page: Page, key: str, outcome: Outcome) -> bool:
-        """Whether an object of an answer can have no effect but to be held: nothing is known of it, nor was ever proven."""
-        return (
-            self._unheld is None
-            and key not in self.held
-            and key not in self.refused
-            and key not in page.asked
-            and isinstance(outcome, Envelope)
+    def firsts(self, page: Page, found: Iterable[tuple[str, Outcome]]) -> list[tuple[str, Envelope[Any]]]:
+        """Those objects of an answer that can have no effect but to be held: nothing is known of them, nor was ever proven."""
+        if self._unheld is not None or page.epoch != self.rules.current_epoch or self.rules.closed:
+            return []
+        held, refused, asked, epoch = self.held, self.refused, page.asked, page.epoch
+        return [
+            (key, outcome)
+            for key, outcome in found
+            if isinstance(outcome, Envelope)
             and outcome.kind is STATE
-            and outcome.epoch <= page.epoch == self.rules.current_epoch
-            and not self.rules.closed
-        )
+            and outcome.epoch <= epoch
+            and key not in held
+            and key not in refused
+            and key not in asked
+        ]
 
-    def learn_first(self, page: Page, key: str, envelope: Envelope[Any], value: Any) -> bool:
-        """What `learn` comes to for such an object; a first load is made of them. False: the state has moved on.
+    def learn_firsts(self, page: Page, read: Mapping[str, tuple[Envelope[Any], Any]]) -> list[str]:
+        """What `learn` comes to for such objects; a first load is made of them. Returns those for which the state has not moved on.
 
         Args:
             page: the answer.
-            key: of the object.
-            envelope: what the answer says of it.
-            value: what the reader has made of that.
+            read: by key what the answer says, and what the reader has made of that.
         """
-        if not self.is_first(page, key, envelope):
-            return False
-        self.moved = self.held[key] = held = Held(envelope, value)
-        share(held, self.rules.current_epoch)
-        self.rules.applied += 1
-        self.shown += 1
+        keys = [key for key, _ in self.firsts(page, [(key, envelope) for key, (envelope, _) in read.items()])]
+        held, epoch = self.held, self.rules.current_epoch
+        for key in keys:
+            held[key] = first = Held(*read[key])
+            share(first, epoch)
+        self.rules.applied += len(keys)
+        self.shown += len(keys)
         if self.digest is not None:
-            self.digest.add(key, Position.of(envelope))
-        return True
+            self.digest.add_all((key, held[key].epoch, held[key].sequence, held[key].checksum) for key in keys)
+        return keys
 
     def page_read(self, page: Page) -> None:
         """All that an answer tells of was learned: go on behind it."""

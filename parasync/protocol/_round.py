@@ -52,8 +52,9 @@ class Round:
     """
 
     __slots__ = (
-        "_after", "_again", "_at", "_planned", "_todo", "asked_s", "beat", "came", "compares", "epoch", "floor",
-        "history_epoch", "lag_s", "last", "named", "needs", "number", "numbers", "overflow", "passes", "uptime_s",
+        "_after", "_again", "_at", "_before", "_planned", "_todo", "asked_s", "beat", "compares", "epoch", "floor",
+        "history_epoch", "lag_s", "last", "named", "needs", "number", "numbers", "overflow", "passes", "_since",
+        "unread", "uptime_s",
     )  # fmt: skip
 
     def __init__(self, needs: int, asked_s: float, *, compares: bool) -> None:
@@ -68,8 +69,8 @@ class Round:
         self.history_epoch = 0
         self.passes = 0
         """How many passes have left something open."""
-        self.came: list[str] = []
-        """The objects that have become known since the last ask."""
+        self.unread: Page | None = None
+        """The answer behind which was asked on before all of it was learned."""
         self.last: Beat | None = None
         self.numbers: list[int] = []
         self.named: dict[str, Position] = {}
@@ -78,6 +79,9 @@ class Round:
         self._at = 0
         self._after = ""
         self._again: set[int] = set()
+        # What has become known between the last two asks, and since the last.
+        self._before: list[str] = []
+        self._since: list[str] = []
         self._planned: dict[int, list[str]] | None = None if compares else {}
 
     @property
@@ -140,6 +144,11 @@ class Round:
                 keys.append(key)
         return spread
 
+    @property
+    def came(self) -> list[str]:
+        """The objects that have become known since the ask whose answer is learned, and maybe some from before."""
+        return self._before + self._since
+
     def plan(self, spread: dict[int, list[str]]) -> None:
         """Begin a pass with that, and with what has become known meanwhile."""
         for key in self.came:
@@ -148,7 +157,7 @@ class Round:
 
     def became_known(self, key: str) -> None:
         """An object has become known: it is named if its turn is still to come."""
-        self.came.append(key)
+        self._since.append(key)
         if self._planned is not None and not self.over:
             place = place_of(key)
             if place > (self._todo[self._at], self._after):
@@ -168,7 +177,7 @@ class Round:
         """
         named: dict[str, Position | None] = {}
         room_bytes = bytes_max
-        self.came = []
+        self._before, self._since = self._since, []
         todo, first, upto = self._todo, self._at, ""
         for index in range(first, len(todo)):
             keys = sorted(set((self._planned or {}).get(todo[index], ())))
@@ -212,15 +221,32 @@ class Round:
             end = covered
         buckets = frozenset(scan.buckets)
         for key in scanned.keys:
-            place = place_of(key)
-            if not (start < place <= end and place[0] in buckets and is_ours(key)):
+            bucket = bucket_of(key)
+            if not (bucket in buckets and start < (bucket, key) <= end and is_ours(key)):
                 raise DecodeError("got an object that is not in the range that was asked for, expected those in it")
         return Page(scan, scanned, end)
 
+    def ahead(self, page: Page) -> bool:
+        """Go on behind what an answer covers while it is learned, if that leaves something to ask for in this pass."""
+        if page.covered >= (self._todo[-1], _END):
+            return False
+        self._pass(page)
+        self.unread = page
+        return True
+
     def advance(self, page: Page) -> None:
-        """Go on behind what an answer covers; a pass that has left something open is followed by another."""
-        bucket, key = page.covered
+        """All of an answer was learned: go on behind it. A pass that has left something open is followed by another."""
+        if self.unread is None:
+            self._pass(page)
+        self.unread = None
         self._again |= page.unproven
+        if self.over and self._again:
+            self.passes += 1
+            again, self._again = self._again, set()
+            self.opened(again)
+
+    def _pass(self, page: Page) -> None:
+        bucket, key = page.covered
         index = self._todo.index(bucket, self._at)
         for passed in self._todo[self._at : index]:
             (self._planned or {}).pop(passed, None)
@@ -228,10 +254,6 @@ class Round:
             self._at, self._after = index + 1, ""
         else:
             self._at, self._after = index, key
-        if self.over and self._again:
-            self.passes += 1
-            again, self._again = self._again, set()
-            self.opened(again)
 
 
 # Above every key: there is no higher code point, and no key has so many of them.

@@ -1,24 +1,32 @@
 """The messages of reconciling as bytes: comparing the buckets of a topic, and scanning a range of it.
 
-Envelopes inside an answer travel as frames of their own keys, so that no content can pass for that of another object.
+What a first load is made of takes the short way: of all states of one schema version and without `meta`, the numbers lie in one
+field and the bodies in another, and the checksum of the whole message is theirs. Every other envelope travels as a frame of its own key.
 """
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Any, Final, TypeAlias
+from zlib import crc32
 
-from parasync.codec import Codec
+from parasync.codec import Codec, body_checksum
 from parasync.errors import DecodeError
 from parasync.protocol import (
     ABSENT_OBJECT,
     BUCKETS,
     DIGEST_BYTES,
     EPOCH_MAX,
+    NO_META,
     SCAN_KEYS_MAX,
+    SEQUENCE_MAX,
+    STATE,
+    TOMBSTONE,
     UNANSWERED,
     Absent,
     Compare,
     Digests,
+    EncodedBody,
     Envelope,
     Outcome,
     Position,
@@ -27,7 +35,6 @@ from parasync.protocol import (
     Unanswered,
     Version,
     check_scan,
-    is_in_range,
 )
 from parasync.transports._wire_fields import (
     COUNT_MAX,
@@ -50,6 +57,9 @@ SCANNED: Final = 5
 
 _OUTCOMES: Final[dict[int, Outcome]] = {1: ABSENT_OBJECT, 2: UNANSWERED}
 _CODES: Final = {Absent: 1, Unanswered: 2}
+_PLAIN: Final = 0
+# Epoch, sequence, and how long the body is.
+_ROW: Final = Struct(">QQI")
 _Head: TypeAlias = tuple[int, int, float, Version, int, float, int]
 
 
@@ -104,30 +114,86 @@ def read_digests(fields: Any) -> Digests:
 
 def scanned_fields(scanned: Scanned, codec: Codec) -> list[Any]:
     """What stands for the message on a bus."""
-    outcomes = [
-        codec.encode_frame(key, outcome) if isinstance(outcome, Envelope) else _CODES[type(outcome)]
-        for key, outcome in zip(scanned.keys, scanned.outcomes, strict=True)
-    ]
-    return [WIRE_FORMAT, SCANNED, *_head_fields(scanned), scanned.covered, list(scanned.keys), outcomes]
+    epoch_max, version = scanned.epoch, next((each.schema_version for each in scanned.outcomes if _is_plain(each)), "")
+    outcomes: list[int | bytes] = []
+    rows, bodies = [], []
+    for key, outcome in zip(scanned.keys, scanned.outcomes, strict=True):
+        if not isinstance(outcome, Envelope):
+            outcomes.append(_CODES[type(outcome)])
+            continue
+        if outcome.schema_version == version and outcome.epoch <= epoch_max and _is_plain(outcome):
+            outcomes.append(_PLAIN)
+            rows.append(_ROW.pack(outcome.epoch, outcome.sequence, len(outcome.value)))
+            bodies.append(outcome.value)
+        else:
+            outcomes.append(codec.encode_frame(key, outcome))
+    body_checksum(STATE, version or "0.0", b"")  # a reader would refuse the version, too
+    plain = [version, b"".join(rows), b"".join(bodies)]
+    return [WIRE_FORMAT, SCANNED, *_head_fields(scanned), scanned.covered, list(scanned.keys), outcomes, *plain]
 
 
-def read_scanned(fields: Any, scan: Scan, codec: Codec) -> Scanned:
-    """The message that fields stand for; what it tells of lies in the range that was asked for."""
-    scanned, outcomes = read_scanned_head(fields)
-    covered = [] if scanned.covered is None else [scanned.covered]
-    if not all(is_in_range(scan, key) for key in (*scanned.keys, *covered)):
-        raise DecodeError("got an answer that tells of what was not asked for")
-    scanned.outcomes = tuple(_outcome(key, outcome, codec) for key, outcome in zip(scanned.keys, outcomes, strict=True))
+def read_scanned(fields: Any, codec: Codec) -> Scanned:
+    """The message that fields stand for."""
+    scanned, outcomes, *plain = read_scanned_head(fields)
+    envelopes = _Plain(scanned.epoch, *plain, codec)
+    scanned.outcomes = tuple(
+        [
+            envelopes.next() if outcome == _PLAIN and type(outcome) is int else _outcome(key, outcome, codec)
+            for key, outcome in zip(scanned.keys, outcomes, strict=True)
+        ]
+    )
+    envelopes.end()
     return scanned
 
 
-def read_scanned_head(fields: Any) -> tuple[Scanned, list[Any]]:
+def read_scanned_head(fields: Any) -> tuple[Scanned, list[Any], Any, Any, Any]:
     """The message that fields stand for, but for its outcomes, which come as they are."""
-    _, *head, covered, keys, outcomes = fields_of(fields, 11)
+    _, *head, covered, keys, outcomes, version, rows, bodies = fields_of(fields, 14)
     told = keys_of(keys, SCAN_KEYS_MAX)
     if len(set(told)) != len(told) or len(told) != len(items(outcomes, SCAN_KEYS_MAX)):
         raise DecodeError("got an answer with other than one outcome for each key")
-    return Scanned(*_head(head), optional(covered, lambda key: keys_of([key], 1)[0]), told, ()), outcomes
+    scanned = Scanned(*_head(head), optional(covered, lambda key: keys_of([key], 1)[0]), told, ())
+    return scanned, outcomes, version, rows, bodies
+
+
+def _is_plain(outcome: Outcome) -> bool:
+    """Whether an outcome can travel as a row and a body."""
+    if not isinstance(outcome, Envelope) or type(outcome.value) is not EncodedBody or outcome.meta:
+        return False
+    return outcome.kind is STATE and bool(outcome.value) and 0 < outcome.sequence <= SEQUENCE_MAX
+
+
+class _Plain:
+    """The envelopes that travel as rows and bodies, one after the other."""
+
+    def __init__(self, epoch_max: int, version: Any, rows: Any, bodies: Any, codec: Codec) -> None:
+        if type(rows) is not bytes or type(bodies) is not bytes or len(rows) % _ROW.size:
+            raise DecodeError(f"got something else than rows of {_ROW.size} bytes, and bodies")
+        if rows:
+            # A codec refuses the frames of an epoch that begins too far ahead, and no row has a higher epoch than the answer.
+            codec.decode_frame("t", codec.encode_frame("t", Envelope(None, version, 1, epoch_max, kind=TOMBSTONE)))
+            self._seed = body_checksum(STATE, text(version), b"")
+        self._version = version
+        self._rows = _ROW.iter_unpack(rows)
+        self._bodies = bodies
+        self._begin = 0
+        self._epoch_max = epoch_max
+
+    def next(self) -> Outcome:
+        """The next one. Raises `StopIteration` behind the last."""
+        epoch, sequence, size = next(self._rows)
+        begin = self._begin
+        self._begin = end = begin + size
+        if not size or epoch > self._epoch_max or not 0 < sequence <= SEQUENCE_MAX:
+            # One object that cannot be read must not keep the others from their answers.
+            return Unanswered("got a row with a field out of range")
+        body = EncodedBody(self._bodies[begin:end])
+        return Envelope(body, self._version, sequence, epoch, None, STATE, NO_META, crc32(body, self._seed), body)
+
+    def end(self) -> None:
+        """Raise `DecodeError` unless that was all, of rows and of bodies."""
+        if next(self._rows, None) is not None or self._begin != len(self._bodies):
+            raise DecodeError("got other rows or bodies than an answer tells of")
 
 
 def _plain(held: Position | None) -> list[Any] | None:
