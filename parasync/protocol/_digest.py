@@ -65,11 +65,11 @@ class Digest:
 
     def add_all(self, objects: Iterable[tuple[str, int, int, int | None]]) -> None:
         """Objects have come: their keys, epochs, sequences and checksums."""
-        buckets, pack, count, total = self.buckets, _HEAD.pack, self.count, self.total
+        buckets, pack, empty, count, total = self.buckets, _HEAD.pack, _HASH.copy, self.count, self.total
         for key, epoch, sequence, checksum in objects:
-            data = key.encode()
-            position = pack(epoch, sequence, 0) + _NO_CHECKSUM if checksum is None else pack(epoch, sequence, checksum)
-            element, bucket = _element(data, position), crc32(data) % BUCKETS
+            data, hashed = key.encode(), empty()
+            hashed.update(pack(epoch, sequence, checksum or 0) + (_NO_CHECKSUM + data if checksum is None else data))
+            element, bucket = int.from_bytes(hashed.digest(), "big"), crc32(data) % BUCKETS
             buckets[bucket] = (buckets[bucket] + element) % _MODULUS
             total += element
             count += 1
@@ -88,7 +88,7 @@ class Digest:
 
 def bucket_of(key: str) -> int:
     """The number of the bucket that an object belongs to, from 0 on."""
-    return bucket_of_bytes(key.encode())
+    return crc32(key.encode()) % BUCKETS
 
 
 def bucket_of_bytes(key: bytes) -> int:

@@ -196,7 +196,7 @@ class Mirror(Proofs[T], Generic[T]):
 
     def firsts(self, page: Page, found: Iterable[tuple[str, Outcome]]) -> list[tuple[str, Envelope[Any]]]:
         """Those objects of an answer that can have no effect but to be held: nothing is known of them, nor was ever proven."""
-        if self._unheld is not None or page.epoch != self.rules.current_epoch or self.rules.closed:
+        if not self._is_first(page):
             return []
         held, refused, asked, epoch = self.held, self.refused, page.asked, page.epoch
         return [
@@ -217,16 +217,20 @@ class Mirror(Proofs[T], Generic[T]):
             page: the answer.
             read: by key what the answer says, and what the reader has made of that.
         """
-        keys = [key for key, _ in self.firsts(page, [(key, envelope) for key, (envelope, _) in read.items()])]
-        held, epoch = self.held, self.rules.current_epoch
-        for key in keys:
-            held[key] = first = Held(*read[key])
-            share(first, epoch)
-        self.rules.applied += len(keys)
-        self.shown += len(keys)
+        if not self._is_first(page):
+            return []
+        held, refused, epoch = self.held, self.refused, self.rules.current_epoch
+        came: list[tuple[str, int, int, int | None]] = []
+        for key, (envelope, value) in read.items():
+            if key not in held and key not in refused:
+                held[key] = first = Held(envelope, value)
+                share(first, epoch)
+                came.append((key, envelope.epoch, envelope.sequence, envelope.checksum))
+        self.rules.applied += len(came)
+        self.shown += len(came)
         if self.digest is not None:
-            self.digest.add_all((key, held[key].epoch, held[key].sequence, held[key].checksum) for key in keys)
-        return keys
+            self.digest.add_all(came)
+        return [key for key, *_ in came]
 
     def page_read(self, page: Page) -> None:
         """All that an answer tells of was learned: go on behind it."""
@@ -252,6 +256,9 @@ class Mirror(Proofs[T], Generic[T]):
         self._close_if_over()
 
     # The rules in pieces
+
+    def _is_first(self, page: Page) -> bool:
+        return self._unheld is None and page.epoch == self.rules.current_epoch and not self.rules.closed
 
     def _gone(self, mine: Position, theirs: Position, floor: Version) -> bool:
         """Whether both say that an object is deleted, at or below a floor: then it does not matter where."""

@@ -8,7 +8,7 @@ all of it; then it proves as of the first ask that was answered, whatever failed
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from parasync.errors import DecodeError
@@ -26,7 +26,7 @@ NAME_OVERHEAD_BYTES: Final = 32
 class Page:
     """One answer of a round: what it tells, and what it was asked with in the part that it covers."""
 
-    __slots__ = ("asked", "covered", "epoch", "floor", "found", "scan", "unproven")
+    __slots__ = ("_scanned", "asked", "covered", "epoch", "floor", "found", "scan", "unproven")
 
     def __init__(self, scan: Scan, scanned: Scanned, end: tuple[int, str]) -> None:
         self.scan = scan
@@ -37,9 +37,14 @@ class Page:
         self.asked: dict[str, Position | None] = {
             key: position for key, position in zip(scan.keys, scan.positions, strict=True) if place_of(key) <= end
         }
-        self.found: dict[str, Outcome] = dict(zip(scanned.keys, scanned.outcomes, strict=True))
+        self.found = frozenset(scanned.keys)
         self.unproven: set[int] = set()
         """The buckets in which something is still to be asked for."""
+        self._scanned = scanned
+
+    def outcomes(self) -> Iterator[tuple[str, Outcome]]:
+        """What it tells of each object, in turn."""
+        return zip(self._scanned.keys, self._scanned.outcomes, strict=True)
 
 
 class Round:
@@ -222,7 +227,7 @@ class Round:
         buckets = frozenset(scan.buckets)
         for key in scanned.keys:
             bucket = bucket_of(key)
-            if not (bucket in buckets and start < (bucket, key) <= end and is_ours(key)):
+            if bucket not in buckets or not start < (bucket, key) <= end or not is_ours(key):
                 raise DecodeError("got an object that is not in the range that was asked for, expected those in it")
         return Page(scan, scanned, end)
 

@@ -209,7 +209,7 @@ class MirrorSeat(Audience[T], Generic[T]):
                 more = self.core.ahead(page)
             if more:
                 ask_on()
-            found = iter(page.found.items())
+            found = page.outcomes()
             while part := dict(islice(found, LEARNED_WITHOUT_PAUSE_MAX)):
                 learned = self._learn_firsts(page, part)
                 for key, outcome in part.items() if len(learned) < len(part) else ():

@@ -6,6 +6,8 @@ field and the bodies in another, and the checksum of the whole message is theirs
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from struct import Struct
 from typing import Any, Final, TypeAlias
 from zlib import crc32
@@ -60,6 +62,8 @@ _CODES: Final = {Absent: 1, Unanswered: 2}
 _PLAIN: Final = 0
 # Epoch, sequence, and how long the body is.
 _ROW: Final = Struct(">QQI")
+_Row: TypeAlias = tuple[int, int, int, int]
+"""Where a body begins, epoch, sequence, and how long the body is."""
 _Head: TypeAlias = tuple[int, int, float, Version, int, float, int]
 
 
@@ -120,8 +124,7 @@ def scanned_fields(scanned: Scanned, codec: Codec) -> list[Any]:
     for key, outcome in zip(scanned.keys, scanned.outcomes, strict=True):
         if not isinstance(outcome, Envelope):
             outcomes.append(_CODES[type(outcome)])
-            continue
-        if outcome.schema_version == version and outcome.epoch <= epoch_max and _is_plain(outcome):
+        elif _is_plain(outcome) and outcome.schema_version == version and outcome.epoch <= epoch_max:
             outcomes.append(_PLAIN)
             rows.append(_ROW.pack(outcome.epoch, outcome.sequence, len(outcome.value)))
             bodies.append(outcome.value)
@@ -134,15 +137,19 @@ def scanned_fields(scanned: Scanned, codec: Codec) -> list[Any]:
 
 def read_scanned(fields: Any, codec: Codec) -> Scanned:
     """The message that fields stand for."""
-    scanned, outcomes, *plain = read_scanned_head(fields)
-    envelopes = _Plain(scanned.epoch, *plain, codec)
-    scanned.outcomes = tuple(
-        [
-            envelopes.next() if outcome == _PLAIN and type(outcome) is int else _outcome(key, outcome, codec)
-            for key, outcome in zip(scanned.keys, outcomes, strict=True)
-        ]
-    )
-    envelopes.end()
+    scanned, outcomes, version, rows, bodies = read_scanned_head(fields)
+    numbers = _numbers(rows, bodies)
+    if numbers:
+        # A codec refuses the frames of an epoch that begins too far ahead, and no row has a higher epoch than the answer.
+        codec.decode_frame("t", codec.encode_frame("t", Envelope(None, version, 1, scanned.epoch, kind=TOMBSTONE)))
+    begins, each = accumulate((size for _, _, size in numbers), initial=0), iter(numbers)
+    told: list[_Row | Outcome] = [
+        (next(begins), *next(each)) if outcome == _PLAIN and type(outcome) is int else _outcome(key, outcome, codec)
+        for key, outcome in zip(scanned.keys, outcomes, strict=True)
+    ]
+    if next(each, None) is not None:
+        raise DecodeError("got more rows than an answer tells of")
+    scanned.outcomes = _Told(told, bodies, text(version), scanned.epoch)
     return scanned
 
 
@@ -163,37 +170,44 @@ def _is_plain(outcome: Outcome) -> bool:
     return outcome.kind is STATE and bool(outcome.value) and 0 < outcome.sequence <= SEQUENCE_MAX
 
 
-class _Plain:
-    """The envelopes that travel as rows and bodies, one after the other."""
+def _numbers(rows: Any, bodies: Any) -> list[tuple[int, int, int]]:
+    if type(rows) is not bytes or type(bodies) is not bytes or len(rows) % _ROW.size:
+        raise DecodeError(f"got something else than rows of {_ROW.size} bytes, and bodies")
+    numbers: list[tuple[int, int, int]] = list(_ROW.iter_unpack(rows))  # type: ignore[arg-type]  # that is what the format says
+    if sum(size for _, _, size in numbers) != len(bodies):
+        raise DecodeError("got other bodies than those that the rows tell of")
+    return numbers
 
-    def __init__(self, epoch_max: int, version: Any, rows: Any, bodies: Any, codec: Codec) -> None:
-        if type(rows) is not bytes or type(bodies) is not bytes or len(rows) % _ROW.size:
-            raise DecodeError(f"got something else than rows of {_ROW.size} bytes, and bodies")
-        if rows:
-            # A codec refuses the frames of an epoch that begins too far ahead, and no row has a higher epoch than the answer.
-            codec.decode_frame("t", codec.encode_frame("t", Envelope(None, version, 1, epoch_max, kind=TOMBSTONE)))
-            self._seed = body_checksum(STATE, text(version), b"")
-        self._version = version
-        self._rows = _ROW.iter_unpack(rows)
+
+class _Told(Sequence[Outcome]):
+    """What an answer tells of each object. Envelopes are made of rows when they are needed: thousands that wait for their turn are
+    objects that the garbage collector looks at again and again."""
+
+    __slots__ = ("_bodies", "_epoch_max", "_seed", "_told", "_version")
+
+    def __init__(self, told: list[_Row | Outcome], bodies: bytes, version: str, epoch_max: int) -> None:
+        self._told = told
         self._bodies = bodies
-        self._begin = 0
+        self._version = version
+        self._seed = body_checksum(STATE, version or "0.0", b"")
         self._epoch_max = epoch_max
 
-    def next(self) -> Outcome:
-        """The next one. Raises `StopIteration` behind the last."""
-        epoch, sequence, size = next(self._rows)
-        begin = self._begin
-        self._begin = end = begin + size
+    def __len__(self) -> int:
+        return len(self._told)
+
+    def __getitem__(self, place: Any) -> Any:
+        told = self._told[place]
+        if type(told) is not tuple:
+            return told
+        begin, epoch, sequence, size = told
         if not size or epoch > self._epoch_max or not 0 < sequence <= SEQUENCE_MAX:
             # One object that cannot be read must not keep the others from their answers.
-            return Unanswered("got a row with a field out of range")
-        body = EncodedBody(self._bodies[begin:end])
+            return Unanswered("got a row with a number out of range")
+        body = EncodedBody(self._bodies[begin : begin + size])
         return Envelope(body, self._version, sequence, epoch, None, STATE, NO_META, crc32(body, self._seed), body)
 
-    def end(self) -> None:
-        """Raise `DecodeError` unless that was all, of rows and of bodies."""
-        if next(self._rows, None) is not None or self._begin != len(self._bodies):
-            raise DecodeError("got other rows or bodies than an answer tells of")
+    def __iter__(self) -> Iterator[Outcome]:
+        return map(self.__getitem__, range(len(self._told)))
 
 
 def _plain(held: Position | None) -> list[Any] | None:

@@ -362,7 +362,7 @@ def take(mirror: Mirror[str], request: Compare | Scan, answer: Digests | Scanned
         return
     assert isinstance(request, Scan)
     page = mirror.scanned(request, answer)
-    for key, outcome in page.found.items():
+    for key, outcome in page.outcomes():
         if shortly and mirror.is_first(page, key, outcome):
             assert isinstance(outcome, Envelope)
             with contextlib.suppress(ParseError, SchemaSkewError):
