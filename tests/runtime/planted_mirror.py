@@ -85,7 +85,7 @@ PLANTED: Final = (
     ),
     planted(
         found_by.test_a_load_is_paged_and_tells_how_it_goes_on,
-        Round, "advance", "a page is followed by the next one", "self._at, self._after = index, key",
+        Round, "_pass", "a page is followed by the next one", "self._at, self._after = index, key",
         "self._at, self._after = len(self._todo), ''",
     ),
 )  # fmt: skip
