@@ -12,16 +12,16 @@ first of its asks that was answered, if one life has answered all of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, cast
 
 from parasync.errors import DecodeError, RemoteError
 from parasync.protocol._digest import Digest, bucket_of
-from parasync.protocol._envelope import STATE, Envelope
+from parasync.protocol._envelope import Envelope
+from parasync.protocol._firsts import Firsts
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._holdings import share
 from parasync.protocol._positions import ABSENT_OBJECT, SAME, TOMBSTONE_CHECKSUM, Outcome, Position, Same, Unanswered
-from parasync.protocol._proofs import Proofs
 from parasync.protocol._round import Page, Round, place_of
 from parasync.protocol._scans import BUCKETS, Compare, Digests, Scan, Scanned
 from parasync.protocol._version import Version
@@ -29,7 +29,7 @@ from parasync.protocol._version import Version
 T = TypeVar("T")
 
 
-class Mirror(Proofs[T], Generic[T]):
+class Mirror(Firsts[T], Generic[T]):
     """The state machine of one mirror; see `Holdings` for its arguments."""
 
     __slots__ = ("history_epoch", "loaded", "proven", "told_by", "total")
@@ -194,44 +194,6 @@ class Mirror(Proofs[T], Generic[T]):
         self._keep(key, before, resets)
         return changed
 
-    def firsts(self, page: Page, found: Iterable[tuple[str, Outcome]]) -> list[tuple[str, Envelope[Any]]]:
-        """Those objects of an answer that can have no effect but to be held: nothing is known of them, nor was ever proven."""
-        if not self._is_first(page):
-            return []
-        held, refused, asked, epoch = self.held, self.refused, page.asked, page.epoch
-        return [
-            (key, outcome)
-            for key, outcome in found
-            if isinstance(outcome, Envelope)
-            and outcome.kind is STATE
-            and outcome.epoch <= epoch
-            and key not in held
-            and key not in refused
-            and key not in asked
-        ]
-
-    def learn_firsts(self, page: Page, read: Mapping[str, tuple[Envelope[Any], Any]]) -> list[str]:
-        """What `learn` comes to for such objects; a first load is made of them. Returns those for which the state has not moved on.
-
-        Args:
-            page: the answer.
-            read: by key what the answer says, and what the reader has made of that.
-        """
-        if not self._is_first(page):
-            return []
-        held, refused, epoch = self.held, self.refused, self.rules.current_epoch
-        came: list[tuple[str, int, int, int | None]] = []
-        for key, (envelope, value) in read.items():
-            if key not in held and key not in refused:
-                held[key] = first = Held(envelope, value)
-                share(first, epoch)
-                came.append((key, envelope.epoch, envelope.sequence, envelope.checksum))
-        self.rules.applied += len(came)
-        self.shown += len(came)
-        if self.digest is not None:
-            self.digest.add_all(came)
-        return [key for key, *_ in came]
-
     def page_read(self, page: Page) -> None:
         """All that an answer tells of was learned: go on behind it."""
         asking = self.round
@@ -256,9 +218,6 @@ class Mirror(Proofs[T], Generic[T]):
         self._close_if_over()
 
     # The rules in pieces
-
-    def _is_first(self, page: Page) -> bool:
-        return self._unheld is None and page.epoch == self.rules.current_epoch and not self.rules.closed
 
     def _gone(self, mine: Position, theirs: Position, floor: Version) -> bool:
         """Whether both say that an object is deleted, at or below a floor: then it does not matter where."""

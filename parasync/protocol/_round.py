@@ -57,9 +57,8 @@ class Round:
     """
 
     __slots__ = (
-        "_after", "_again", "_at", "_before", "_planned", "_todo", "asked_s", "beat", "compares", "epoch", "floor",
-        "history_epoch", "lag_s", "last", "named", "needs", "number", "numbers", "overflow", "passes", "_since",
-        "unread", "uptime_s",
+        "_after", "_again", "_at", "_before", "_planned", "_since", "_todo", "asked_s", "beat", "compares", "epoch", "floor",
+        "history_epoch", "lag_s", "last", "named", "needs", "number", "numbers", "overflow", "passes", "unread", "uptime_s",
     )  # fmt: skip
 
     def __init__(self, needs: int, asked_s: float, *, compares: bool) -> None:
@@ -140,9 +139,9 @@ class Round:
         self._at, self._after = 0, ""
         self._planned = None if self._todo else {}
 
-    def spread(self, known: Iterable[str]) -> dict[int, list[str]]:
-        """What is known when a pass begins, by the buckets that are open."""
-        spread: dict[int, list[str]] = {bucket: [] for bucket in self._todo}
+    def spread(self, known: Iterable[str], spread: dict[int, list[str]] | None = None) -> dict[int, list[str]]:
+        """What is known when a pass begins, by the buckets that are open; where it is much, part after part."""
+        spread = {bucket: [] for bucket in self._todo} if spread is None else spread
         for key in known:
             keys = spread.get(bucket_of(key))
             if keys is not None:

@@ -25,6 +25,8 @@ from parasync.runtime._sources import ASK_BYTES_MAX
 
 SCAN_OVERHEAD_BYTES: Final = 8192
 """What a scan may need beside the objects that it names: the prefix, the buckets and where the range begins and ends."""
+SPREAD_WITHOUT_PAUSE_MAX: Final = 4096
+"""How many objects are spread over the buckets of a round before other tasks of the loop get their turn."""
 
 
 class _Ahead(NamedTuple):
@@ -142,11 +144,8 @@ class Mirroring:
         seat, core = self._seat, self._seat.core
         with seat.lock:
             asking = core.round or core.asked(now_s)
-            known = core.known() if asking.unplanned else []
         if asking.unplanned:
-            spread = asking.spread(known)
-            with seat.lock:
-                asking.plan(spread)
+            await self._plan(asking)
         passes = asking.passes
         self._not_before_s = now_s + ASK_FLOOR_S
         try:
@@ -167,6 +166,17 @@ class Mirroring:
             self._backoff.reset()
             self._went_on(passes)
         seat.advanced()
+
+    async def _plan(self, asking: Round) -> None:
+        """Spread what is known over the buckets, and let others have their turns meanwhile."""
+        with self._seat.lock:
+            known = self._seat.core.known()
+        spread = asking.spread(())
+        for begin in range(0, len(known), SPREAD_WITHOUT_PAUSE_MAX):
+            asking.spread(known[begin : begin + SPREAD_WITHOUT_PAUSE_MAX], spread)
+            await asyncio.sleep(0)
+        with self._seat.lock:
+            asking.plan(spread)
 
     def _send(self, asking: Round) -> None:
         """Ask what the round asks next; the answer to the last ask may be learned meanwhile."""

@@ -1,7 +1,8 @@
 """The messages of reconciling as bytes: comparing the buckets of a topic, and scanning a range of it.
 
-What a first load is made of takes the short way: of all states of one schema version and without `meta`, the numbers lie in one
-field and the bodies in another, and the checksum of the whole message is theirs. Every other envelope travels as a frame of its own key.
+What a first load is made of takes the short way: of all states of one schema version and without `meta`, the numbers lie in
+one field and the bodies in another, and the checksum of the whole message is theirs. Every other envelope travels as a frame
+of its own key.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from struct import Struct
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeGuard
 from zlib import crc32
 
 from parasync.codec import Codec, body_checksum
@@ -163,7 +164,7 @@ def read_scanned_head(fields: Any) -> tuple[Scanned, list[Any], Any, Any, Any]:
     return scanned, outcomes, version, rows, bodies
 
 
-def _is_plain(outcome: Outcome) -> bool:
+def _is_plain(outcome: Outcome) -> TypeGuard[Envelope[EncodedBody]]:
     """Whether an outcome can travel as a row and a body."""
     if not isinstance(outcome, Envelope) or type(outcome.value) is not EncodedBody or outcome.meta:
         return False
@@ -173,15 +174,18 @@ def _is_plain(outcome: Outcome) -> bool:
 def _numbers(rows: Any, bodies: Any) -> list[tuple[int, int, int]]:
     if type(rows) is not bytes or type(bodies) is not bytes or len(rows) % _ROW.size:
         raise DecodeError(f"got something else than rows of {_ROW.size} bytes, and bodies")
-    numbers: list[tuple[int, int, int]] = list(_ROW.iter_unpack(rows))  # type: ignore[arg-type]  # that is what the format says
+    numbers: list[tuple[int, int, int]] = list(_ROW.iter_unpack(rows))
     if sum(size for _, _, size in numbers) != len(bodies):
         raise DecodeError("got other bodies than those that the rows tell of")
     return numbers
 
 
 class _Told(Sequence[Outcome]):
-    """What an answer tells of each object. Envelopes are made of rows when they are needed: thousands that wait for their turn are
-    objects that the garbage collector looks at again and again."""
+    """What an answer tells of each object.
+
+    Envelopes are made of rows when they are needed: thousands that wait for their turn would be looked at by each collection
+    of garbage meanwhile.
+    """
 
     __slots__ = ("_bodies", "_epoch_max", "_seed", "_told", "_version")
 

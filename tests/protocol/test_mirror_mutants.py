@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from parasync.protocol import Mirror, Round
+from parasync.protocol._firsts import Firsts
 from parasync.protocol._holdings import Holdings
 from parasync.protocol._proofs import Proofs
 from tests.protocol import test_mirror as single
@@ -129,7 +130,7 @@ BY_NAME: Final = (
     ),
     named(
         single.test_what_came_meanwhile_is_not_learned_as_the_first_of_its_object,
-        Mirror, "learn_firsts", "what came meanwhile is kept", "if key not in held and key not in refused:", "if True:",
+        Firsts, "learn_firsts", "what came meanwhile is kept", "if key not in held and key not in refused:", "if True:",
     ),
     named(
         single.test_an_answer_may_cover_nothing_twice,

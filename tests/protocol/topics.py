@@ -74,6 +74,8 @@ class Topic:
 
     def __init__(self, draw: random.Random, taste: Taste) -> None:
         self.draw = draw
+        self.aside = random.Random()
+        self.aside.setstate(draw.getstate())
         self.taste = taste
         self.moment = 0
         self.epoch = 0
@@ -236,7 +238,7 @@ class Topic:
         self.waits = None
         begins = asking.epoch == -1
         try:
-            meanwhile = self._meanwhile if self.draw.random() < 0.5 else None
+            meanwhile = self._meanwhile if self.aside.random() < 0.3 else None
             take(mirror, request, answer, shortly=self.draw.random() < 0.5, meanwhile=meanwhile)
         except RemoteError as error:
             mirror.ask_failed(str(error))
@@ -253,10 +255,10 @@ class Topic:
         self.moment += 1
         self.waits = self.mirror.request(float(self.moment), 1_000_000)
         self.network.append(("ask", self.waits, self.mirror.round))
-        for _ in range(self.draw.randrange(5)):
+        for _ in range(self.aside.randrange(5)):
             places = [place for place, (kind, *_) in enumerate(self.network) if kind != "answer"]
             if places:
-                kind, *rest = self.network.pop(self.draw.choice(places))
+                kind, *rest = self.network.pop(self.aside.choice(places))
                 getattr(self, f"_{kind}")(*rest)
 
     # What must be so
