@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import math
 from asyncio import Task
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 from parasync.errors import EncodeError
@@ -32,7 +31,6 @@ SPREAD_WITHOUT_PAUSE_MAX: Final = 4096
 class _Ahead(NamedTuple):
     """An ask under way."""
 
-    round: Round
     request: Compare | Scan
     task: Task[Response | Exception]
 
@@ -149,10 +147,10 @@ class Mirroring:
         passes = asking.passes
         self._not_before_s = now_s + ASK_FLOOR_S
         try:
-            if self._ahead is None or self._ahead.round is not asking:
-                self._send(asking)
+            if self._ahead is None:
+                self._send()
             request, response = await self._answer()
-            await seat.take(request, response, partial(self._send, asking))
+            await seat.take(request, response, self._send)
         except BaseException as error:
             # Transports are written by others, and this task must live.
             if ends_this_task(error):
@@ -178,7 +176,7 @@ class Mirroring:
         with self._seat.lock:
             asking.plan(spread)
 
-    def _send(self, asking: Round) -> None:
+    def _send(self) -> None:
         """Ask what the round asks next; the answer to the last ask may be learned meanwhile."""
         seat, timeout_s = self._seat, self._pace.ask_timeout_s
         with seat.lock:
@@ -191,13 +189,12 @@ class Mirroring:
             except Exception as error:  # noqa: BLE001  # it is raised where the answer is waited for
                 return error
 
-        self._drop()
-        self._ahead = _Ahead(asking, request, asyncio.get_running_loop().create_task(ask(), name="parasync-ask"))
+        self._ahead = _Ahead(request, asyncio.get_running_loop().create_task(ask(), name="parasync-ask"))
 
     async def _answer(self) -> tuple[Compare | Scan, Response]:
         """The answer to what was sent last, with what that was."""
         assert self._ahead is not None  # noqa: S101
-        _, request, task = self._ahead
+        request, task = self._ahead
         try:
             response = await task
         finally:

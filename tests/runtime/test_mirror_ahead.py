@@ -118,18 +118,18 @@ async def test_a_mirror_that_is_closed_asks_no_more() -> None:
     async with AsyncExitStack() as stack:
         bus = PagedBus()
         await served(stack, bus, *NAMES)
-        asked, never = asyncio.Event(), asyncio.Event()
+        never = asyncio.Event()
 
         async def late(number: int) -> None:
-            if number == 3:
-                asked.set()
+            if number > 1:
                 await never.wait()
 
+        def progress(_: Loaded) -> None:
+            assert asks_under_way() != []
+            users._seat.close()
+
         bus.before = late
-        users = await stack.enter_async_context(a_mirror(bus))
-        await asked.wait()
-        assert asks_under_way() != []
-        await users.aclose()
+        users = await stack.enter_async_context(a_mirror(bus, progress=progress))
         await settle()
         assert (asks_under_way(), bus.under_way) == ([], 0)
 
