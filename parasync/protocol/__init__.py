@@ -8,7 +8,17 @@ from parasync.protocol._digest import DIGEST_BYTES, Digest, bucket_of
 from parasync.protocol._envelope import NO_META, STATE, TOMBSTONE, EncodedBody, Envelope, Kind
 from parasync.protocol._face import Face
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
-from parasync.protocol._keys import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, scope_of, unescape
+from parasync.protocol._keys import (
+    KEY_BYTES_MAX,
+    Key,
+    check_keys,
+    check_topic,
+    escape,
+    parse_key,
+    parse_pattern,
+    scope_of,
+    unescape,
+)
 from parasync.protocol._messages import (
     ASK_KEYS_MAX,
     BEAT_INTERVALS_MAX,
@@ -158,6 +168,7 @@ __all__ = [
     "Written",
     "age_of",
     "bucket_of",
+    "check_keys",
     "check_scan",
     "check_topic",
     "escape",

@@ -69,7 +69,8 @@ class Catalogue:
         found: list[str] = []
         for bucket in scan.buckets:
             here = beside.get(bucket, set()).union(self._buckets[bucket])
-            found += sorted(key for key in here if _is_in_part(scan, bucket, key))
+            whole = not scan.prefix and bucket != scan.buckets[0] and bucket != scan.buckets[-1]
+            found += sorted(here if whole else [key for key in here if _is_in_part(scan, bucket, key)])
             if len(found) >= limit:
                 break
         return found[:limit]

@@ -14,6 +14,7 @@ the digest of a bucket is the sum of the elements in it: where two digests diffe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from struct import Struct
 from typing import Final
@@ -28,6 +29,7 @@ DIGEST_BYTES: Final = 16
 
 _MODULUS: Final = 1 << (8 * DIGEST_BYTES)
 _HEAD: Final = Struct(">QQI")
+_HASH: Final = blake2b(digest_size=DIGEST_BYTES, usedforsecurity=False)
 # A content that was never encoded has no checksum, and no other process to compare digests with.
 _NO_CHECKSUM: Final = b"?"
 
@@ -61,6 +63,18 @@ class Digest:
         """An object has come."""
         self.replace(key, None, position)
 
+    def add_all(self, objects: Iterable[tuple[str, int, int, int | None]]) -> None:
+        """Objects have come: their keys, epochs, sequences and checksums."""
+        buckets, pack, empty, count, total = self.buckets, _HEAD.pack, _HASH.copy, self.count, self.total
+        for key, epoch, sequence, checksum in objects:
+            data, hashed = key.encode(), empty()
+            hashed.update(pack(epoch, sequence, checksum or 0) + (_NO_CHECKSUM + data if checksum is None else data))
+            element, bucket = int.from_bytes(hashed.digest(), "big"), crc32(data) % BUCKETS
+            buckets[bucket] = (buckets[bucket] + element) % _MODULUS
+            total += element
+            count += 1
+        self.count, self.total = count, total % _MODULUS
+
     def remove(self, key: str, position: Position) -> None:
         """An object that was at a position is gone without a tombstone."""
         self.replace(key, position, None)
@@ -74,7 +88,7 @@ class Digest:
 
 def bucket_of(key: str) -> int:
     """The number of the bucket that an object belongs to, from 0 on."""
-    return bucket_of_bytes(key.encode())
+    return crc32(key.encode()) % BUCKETS
 
 
 def bucket_of_bytes(key: bytes) -> int:
@@ -95,4 +109,6 @@ def unpacked(data: bytes) -> Position:
 
 
 def _element(key: bytes, position: bytes) -> int:
-    return int.from_bytes(blake2b(position + key, digest_size=DIGEST_BYTES, usedforsecurity=False).digest(), "big")
+    element = _HASH.copy()  # in half the time that it takes to make one
+    element.update(position + key)
+    return int.from_bytes(element.digest(), "big")

@@ -7,6 +7,7 @@ can encode. A pattern is `topic:*` (every object of the topic) or `topic:prefix:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -19,6 +20,9 @@ _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _ESCAPES: Final = tuple(chr(byte) if byte in _PLAIN else f"={byte:02X}" for byte in range(256))
 _TOKEN: Final = re.compile(r"(?:[A-Za-z0-9_-]|=[0-9A-F]{2})+", re.ASCII)
 _EMPTY: Final = "="
+# A key that matches and has no more characters than this is legal; others may be.
+_LEGAL: Final = re.compile(r"[^:\ud800-\udfff]+(?::[^\ud800-\udfff]+)?")
+_LEGAL_CHARS_MAX: Final = KEY_BYTES_MAX // 4
 
 
 class Key(NamedTuple):
@@ -56,6 +60,18 @@ def split_key(key: str) -> Key:
     if colon and not ident:
         raise InvalidKeyError("got a key with an empty id, expected 'topic' or 'topic:id'")
     return Key(topic, ident if colon else None)
+
+
+def check_keys(keys: Iterable[str]) -> None:
+    """Return if all keys are legal, and remember nothing of them.
+
+    Raises:
+        InvalidKeyError: as for `split_key`.
+    """
+    matches, chars_max = _LEGAL.fullmatch, _LEGAL_CHARS_MAX
+    for key in keys:
+        if type(key) is not str or len(key) > chars_max or matches(key) is None:
+            split_key(key)
 
 
 @lru_cache(maxsize=65_536)

@@ -17,11 +17,11 @@ from typing import Any, Generic, TypeVar, cast
 
 from parasync.errors import DecodeError, RemoteError
 from parasync.protocol._digest import Digest, bucket_of
-from parasync.protocol._envelope import STATE, Envelope
+from parasync.protocol._envelope import Envelope
+from parasync.protocol._firsts import Firsts
 from parasync.protocol._held import Asked, GapPolicy, Held, Reader, Refused
 from parasync.protocol._holdings import share
 from parasync.protocol._positions import ABSENT_OBJECT, SAME, TOMBSTONE_CHECKSUM, Outcome, Position, Same, Unanswered
-from parasync.protocol._proofs import Proofs
 from parasync.protocol._round import Page, Round, place_of
 from parasync.protocol._scans import BUCKETS, Compare, Digests, Scan, Scanned
 from parasync.protocol._version import Version
@@ -29,7 +29,7 @@ from parasync.protocol._version import Version
 T = TypeVar("T")
 
 
-class Mirror(Proofs[T], Generic[T]):
+class Mirror(Firsts[T], Generic[T]):
     """The state machine of one mirror; see `Holdings` for its arguments."""
 
     __slots__ = ("history_epoch", "loaded", "proven", "told_by", "total")
@@ -147,7 +147,7 @@ class Mirror(Proofs[T], Generic[T]):
         self._close_if_over()
 
     def scanned(self, scan: Scan, scanned: Scanned) -> Page:
-        """The answer to a scan: `learn` all that it tells of, then `page_read`.
+        """The answer to a scan: maybe `ahead`; `learn` all that it tells of, then `page_read`.
 
         Raises:
             RemoteError: it comes from a life that the round cannot go on with.
@@ -155,9 +155,17 @@ class Mirror(Proofs[T], Generic[T]):
         """
         if len(scanned.keys) != len(scanned.outcomes):
             raise DecodeError(f"got {len(scanned.outcomes)} outcomes for {len(scanned.keys)} objects, expected one for each")
-        page = self._accept(scanned).page(scan, scanned, self.concerns)
+        asking = self._accept(scanned)
+        if asking.unread is not None:
+            self.round = None
+            raise RemoteError("an answer was not learned to its end: what it told of has to be asked for again")
+        page = asking.page(scan, scanned, self.concerns)
         self.total = None if self.prefix else scanned.count
         return page
+
+    def ahead(self, page: Page) -> bool:
+        """Whether `request` tells already what to ask behind an answer, before that was learned. At most once for each."""
+        return self.round is not None and self.round.ahead(page)
 
     def learn(self, page: Page, key: str, outcome: Outcome, reading: object) -> bool | None:
         """One object of an answer passes the gates. None: the state moved on since `prepare`, which is needed again."""
@@ -185,38 +193,6 @@ class Mirror(Proofs[T], Generic[T]):
                 self._unconfirmed.discard(key)
         self._keep(key, before, resets)
         return changed
-
-    def is_first(self, page: Page, key: str, outcome: Outcome) -> bool:
-        """Whether an object of an answer can have no effect but to be held: nothing is known of it, nor was ever proven."""
-        return (
-            self._unheld is None
-            and key not in self.held
-            and key not in self.refused
-            and key not in page.asked
-            and isinstance(outcome, Envelope)
-            and outcome.kind is STATE
-            and outcome.epoch <= page.epoch == self.rules.current_epoch
-            and not self.rules.closed
-        )
-
-    def learn_first(self, page: Page, key: str, envelope: Envelope[Any], value: Any) -> bool:
-        """What `learn` comes to for such an object; a first load is made of them. False: the state has moved on.
-
-        Args:
-            page: the answer.
-            key: of the object.
-            envelope: what the answer says of it.
-            value: what the reader has made of that.
-        """
-        if not self.is_first(page, key, envelope):
-            return False
-        self.moved = self.held[key] = held = Held(envelope, value)
-        share(held, self.rules.current_epoch)
-        self.rules.applied += 1
-        self.shown += 1
-        if self.digest is not None:
-            self.digest.add(key, Position.of(envelope))
-        return True
 
     def page_read(self, page: Page) -> None:
         """All that an answer tells of was learned: go on behind it."""

@@ -8,7 +8,7 @@ all of it; then it proves as of the first ask that was answered, whatever failed
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from parasync.errors import DecodeError
@@ -26,7 +26,7 @@ NAME_OVERHEAD_BYTES: Final = 32
 class Page:
     """One answer of a round: what it tells, and what it was asked with in the part that it covers."""
 
-    __slots__ = ("asked", "covered", "epoch", "floor", "found", "scan", "unproven")
+    __slots__ = ("_scanned", "asked", "covered", "epoch", "floor", "found", "scan", "unproven")
 
     def __init__(self, scan: Scan, scanned: Scanned, end: tuple[int, str]) -> None:
         self.scan = scan
@@ -37,9 +37,14 @@ class Page:
         self.asked: dict[str, Position | None] = {
             key: position for key, position in zip(scan.keys, scan.positions, strict=True) if place_of(key) <= end
         }
-        self.found: dict[str, Outcome] = dict(zip(scanned.keys, scanned.outcomes, strict=True))
+        self.found = frozenset(scanned.keys)
         self.unproven: set[int] = set()
         """The buckets in which something is still to be asked for."""
+        self._scanned = scanned
+
+    def outcomes(self) -> Iterator[tuple[str, Outcome]]:
+        """What it tells of each object, in turn."""
+        return zip(self._scanned.keys, self._scanned.outcomes, strict=True)
 
 
 class Round:
@@ -52,8 +57,8 @@ class Round:
     """
 
     __slots__ = (
-        "_after", "_again", "_at", "_planned", "_todo", "asked_s", "beat", "came", "compares", "epoch", "floor",
-        "history_epoch", "lag_s", "last", "named", "needs", "number", "passes", "since", "uptime_s",
+        "_after", "_again", "_at", "_came", "_came_earlier", "_planned", "_todo", "asked_s", "beat", "compares", "epoch", "floor",
+        "history_epoch", "lag_s", "last", "named", "needs", "number", "passes", "since", "unread", "uptime_s",
     )  # fmt: skip
 
     def __init__(self, needs: int, asked_s: float, *, compares: bool) -> None:
@@ -68,8 +73,8 @@ class Round:
         self.history_epoch = 0
         self.passes = 0
         """How many passes have left something open."""
-        self.came: list[str] = []
-        """The objects that have become known since the last ask."""
+        self.unread: Page | None = None
+        """The answer behind which was asked on before all of it was learned."""
         self.last: Beat | None = None
         """The last beat that came before the round was over."""
         self.since = 0
@@ -79,6 +84,9 @@ class Round:
         self._at = 0
         self._after = ""
         self._again: set[int] = set()
+        # What has become known between the last two asks, and since the last.
+        self._came_earlier: list[str] = []
+        self._came: list[str] = []
         self._planned: dict[int, list[str]] | None = None if compares else {}
 
     @property
@@ -124,14 +132,19 @@ class Round:
         self._at, self._after = 0, ""
         self._planned = None if self._todo else {}
 
-    def spread(self, known: Iterable[str]) -> dict[int, list[str]]:
-        """What is known when a pass begins, by the buckets that are open."""
-        spread: dict[int, list[str]] = {bucket: [] for bucket in self._todo}
+    def spread(self, known: Iterable[str], spread: dict[int, list[str]] | None = None) -> dict[int, list[str]]:
+        """What is known when a pass begins, by the buckets that are open; where it is much, part after part."""
+        spread = {bucket: [] for bucket in self._todo} if spread is None else spread
         for key in known:
             keys = spread.get(bucket_of(key))
             if keys is not None:
                 keys.append(key)
         return spread
+
+    @property
+    def came(self) -> list[str]:
+        """The objects that have become known since the ask whose answer is learned, and maybe some from before."""
+        return self._came_earlier + self._came
 
     def plan(self, spread: dict[int, list[str]]) -> None:
         """Begin a pass with that, and with what has become known meanwhile."""
@@ -141,7 +154,7 @@ class Round:
 
     def became_known(self, key: str) -> None:
         """An object has become known: it is named if its turn is still to come."""
-        self.came.append(key)
+        self._came.append(key)
         if self._planned is not None and not self.over:
             place = place_of(key)
             if place > (self._todo[self._at], self._after):
@@ -161,7 +174,7 @@ class Round:
         """
         named: dict[str, Position | None] = {}
         room_bytes = bytes_max
-        self.came = []
+        self._came_earlier, self._came = self._came, []
         todo, first, upto = self._todo, self._at, ""
         for index in range(first, len(todo)):
             keys = sorted(set((self._planned or {}).get(todo[index], ())))
@@ -205,15 +218,32 @@ class Round:
             end = covered
         buckets = frozenset(scan.buckets)
         for key in scanned.keys:
-            place = place_of(key)
-            if not (start < place <= end and place[0] in buckets and is_ours(key)):
+            bucket = bucket_of(key)
+            if bucket not in buckets or not start < (bucket, key) <= end or not is_ours(key):
                 raise DecodeError("got an object that is not in the range that was asked for, expected those in it")
         return Page(scan, scanned, end)
 
+    def ahead(self, page: Page) -> bool:
+        """Go on behind what an answer covers while it is learned, if that leaves something to ask for in this pass."""
+        if page.covered >= (self._todo[-1], _END):
+            return False
+        self._pass(page)
+        self.unread = page
+        return True
+
     def advance(self, page: Page) -> None:
-        """Go on behind what an answer covers; a pass that has left something open is followed by another."""
-        bucket, key = page.covered
+        """All of an answer was learned: go on behind it. A pass that has left something open is followed by another."""
+        if self.unread is None:
+            self._pass(page)
+        self.unread = None
         self._again |= page.unproven
+        if self.over and self._again:
+            self.passes += 1
+            again, self._again = self._again, set()
+            self.opened(again)
+
+    def _pass(self, page: Page) -> None:
+        bucket, key = page.covered
         index = self._todo.index(bucket, self._at)
         for passed in self._todo[self._at : index]:
             (self._planned or {}).pop(passed, None)
@@ -221,10 +251,6 @@ class Round:
             self._at, self._after = index + 1, ""
         else:
             self._at, self._after = index, key
-        if self.over and self._again:
-            self.passes += 1
-            again, self._again = self._again, set()
-            self.opened(again)
 
 
 # Above every key: there is no higher code point, and no key has so many of them.

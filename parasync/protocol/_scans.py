@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 import attrs
@@ -111,4 +112,4 @@ class Scanned:
     count: int
     covered: str | None
     keys: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: Sequence[Outcome]

@@ -191,7 +191,8 @@ class Desk:
         beat, uptime_s = (0, 0.0) if pulse is None else (pulse.number, self._terms.clock() - pulse.started_s)
         state, stored = await self._store.read(self._topic, list(dict.fromkeys(ask.keys)))
         self.office.check_epoch(state)
-        positions = {key: Position.of(envelope) for key, envelope in stored.items()}
+        named = (key for key, position in zip(ask.keys, ask.positions, strict=True) if position is not None and key in stored)
+        positions = {key: Position.of(stored[key]) for key in named}
         return Found(epoch, beat, uptime_s, state, stored, plan_answer(ask, positions, epoch=epoch, floor=state.floor))
 
     def _outcomes(self, ask: Ask, stored: dict[str, Envelope[EncodedBody | None]], lost: frozenset[str]) -> tuple[Outcome, ...]:

@@ -10,6 +10,7 @@ import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any, Final, Generic, TypeVar
 
 from parasync.errors import ParseError, RefusedError, SchemaSkewError, UsageError
@@ -46,6 +47,14 @@ logger: Final = logging.getLogger("parasync")
 
 LEARNED_WITHOUT_PAUSE_MAX: Final = 128
 """How many objects of an answer are taken in before other tasks of the loop get their turn."""
+
+
+def _nothing(_heard: bool, /) -> None:
+    """Nobody attends yet."""
+
+
+def _silent() -> None:
+    """Nobody wants to know."""
 
 
 class MirrorSeat(Audience[T], Generic[T]):
@@ -181,8 +190,13 @@ class MirrorSeat(Audience[T], Generic[T]):
             self.core.ask_failed(reason)
         self.wake()
 
-    async def take(self, request: Compare | Scan, response: Response) -> None:
+    async def take(self, request: Compare | Scan, response: Response, ask_on: Callable[[], None] = _silent) -> None:
         """An answer came.
+
+        Args:
+            request: what was asked.
+            response: the answer.
+            ask_on: called where what lies behind it can be asked for while it is learned.
 
         Raises:
             RemoteError: it cannot be used.
@@ -193,12 +207,17 @@ class MirrorSeat(Audience[T], Generic[T]):
         elif isinstance(request, Scan) and isinstance(response, Scanned):
             with self.lock:
                 page = self.core.scanned(request, response)
-            for number, (key, outcome) in enumerate(page.found.items(), 1):
-                if not self._learn_first(page, key, outcome):
-                    self._learn(page, key, outcome)
-                if not number % LEARNED_WITHOUT_PAUSE_MAX:
-                    self._settled(heard=False)
-                    await asyncio.sleep(0)
+                more = self.core.ahead(page)
+            if more:
+                ask_on()
+            found = page.outcomes()
+            while part := dict(islice(found, LEARNED_WITHOUT_PAUSE_MAX)):
+                learned = self._learn_firsts(page, part)
+                for key, outcome in part.items() if len(learned) < len(part) else ():
+                    if key not in learned:
+                        self._learn(page, key, outcome)
+                self._settled(heard=False)
+                await asyncio.sleep(0)
             with self.lock:
                 self.core.page_read(page)
                 for key in [key for key in self.refusals if key not in self.core.refused]:
@@ -210,21 +229,22 @@ class MirrorSeat(Audience[T], Generic[T]):
             self.core.rules.noticed(self.pace.clock())
         self._settled(heard=False)
 
-    def _learn_first(self, page: Page, key: str, outcome: Outcome) -> bool:
-        """Take in an object of which nothing is known, without what all the rules would cost; False where they are needed."""
-        core = self.core
-        if not isinstance(outcome, Envelope) or not core.is_first(page, key, outcome):
-            return False
-        try:
-            check_envelope(outcome, "the authority")
-            value = core.rules.read(outcome)
-        except (UsageError, SchemaSkewError, ParseError):
-            return False
+    def _learn_firsts(self, page: Page, found: dict[str, Outcome]) -> set[str]:
+        """Take in objects of which nothing is known, without what all the rules would cost; returns which those were."""
+        core, values = self.core, {}
+        read = core.rules.read
+        for key, envelope in core.firsts(page, found.items()):
+            try:
+                check_envelope(envelope, "the authority")
+                values[key] = envelope, read(envelope)
+            except (UsageError, SchemaSkewError, ParseError):
+                continue
         with self.lock:
-            learned = core.learn_first(page, key, outcome, value)
-            if learned and self._listeners:
-                self._enlist(key, None, core.moved, "answer")
-        return learned
+            learned = core.learn_firsts(page, values)
+            if self._listeners:
+                for key in learned:
+                    self._enlist(key, None, core.held[key], "answer")
+        return set(learned)
 
     def _learn(self, page: Page, key: str, outcome: Outcome) -> None:
         envelope = outcome if isinstance(outcome, Envelope) else None
@@ -271,13 +291,3 @@ class MirrorSeat(Audience[T], Generic[T]):
         finally:
             self._drain()
             self.wake()
-
-
-def _nothing(_heard: bool, /) -> None:
-    """Nobody attends yet."""
-
-
-def _silent() -> None:
-    """Nobody wants to know."""
-
-

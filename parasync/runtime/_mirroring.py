@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import math
 from asyncio import Task
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from parasync.errors import EncodeError
+from parasync.protocol import Compare, Response, Round, Scan
 from parasync.runtime._bell import Bell
 from parasync.runtime._guard import ends_this_task
 from parasync.runtime._judging import reason_of_failure
@@ -23,6 +24,15 @@ from parasync.runtime._sources import ASK_BYTES_MAX
 
 SCAN_OVERHEAD_BYTES: Final = 8192
 """What a scan may need beside the objects that it names: the prefix, the buckets and where the range begins and ends."""
+SPREAD_WITHOUT_PAUSE_MAX: Final = 4096
+"""How many objects are spread over the buckets of a round before other tasks of the loop get their turn."""
+
+
+class _Ahead(NamedTuple):
+    """An ask under way."""
+
+    request: Compare | Scan
+    task: Task[Response | Exception]
 
 
 class Mirroring:
@@ -46,6 +56,7 @@ class Mirroring:
         self._ended_s = self._not_before_s = self._prompted_s = -math.inf
         self._reconcile_s = self._next_reconcile_s()
         self._bell = Bell()
+        self._ahead: _Ahead | None = None
         self.task: Task[None] = seat.transport.spawn(self._run(), f"parasync-mirror {seat.name}")
         seat.attend, seat.ended = self.attend, self.end
 
@@ -88,6 +99,8 @@ class Mirroring:
         except BaseException:
             self._seat.failed("nobody asks any more: the transport or the event loop was closed")
             raise
+        finally:
+            self._drop()
 
     def _next_s(self, now_s: float) -> float:
         """When to ask next, infinite for never."""
@@ -129,20 +142,15 @@ class Mirroring:
         seat, core = self._seat, self._seat.core
         with seat.lock:
             asking = core.round or core.asked(now_s)
-            known = core.known() if asking.unplanned else []
         if asking.unplanned:
-            spread = asking.spread(known)
-            with seat.lock:
-                asking.plan(spread)
-        with seat.lock:
-            request = core.request(self._pace.clock(), self._bytes_max)
+            await self._plan(asking)
         passes = asking.passes
         self._not_before_s = now_s + ASK_FLOOR_S
-        timeout_s = self._pace.ask_timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                response = await seat.transport.ask(self._topic, request, timeout_s)
-            await seat.take(request, response)
+            if self._ahead is None:
+                self._send()
+            request, response = await self._answer()
+            await seat.take(request, response, self._send)
         except BaseException as error:
             # Transports are written by others, and this task must live.
             if ends_this_task(error):
@@ -151,11 +159,55 @@ class Mirroring:
                 # A bus that does not say what fits refuses so many keys: fewer next time.
                 self._bytes_max = max(1024, self._bytes_max // 2)
             self._not_before_s = max(self._not_before_s, self._pace.clock() + self._backoff.next_delay_s())
-            seat.failed(reason_of_failure(error, timeout_s))
+            seat.failed(reason_of_failure(error, self._pace.ask_timeout_s))
         else:
             self._backoff.reset()
             self._went_on(passes)
         seat.advanced()
+
+    async def _plan(self, asking: Round) -> None:
+        """Spread what is known over the buckets, and let others have their turns meanwhile."""
+        with self._seat.lock:
+            known = self._seat.core.known()
+        spread = asking.spread(())
+        for begin in range(0, len(known), SPREAD_WITHOUT_PAUSE_MAX):
+            asking.spread(known[begin : begin + SPREAD_WITHOUT_PAUSE_MAX], spread)
+            await asyncio.sleep(0)
+        with self._seat.lock:
+            asking.plan(spread)
+
+    def _send(self) -> None:
+        """Ask what the round asks next; the answer to the last ask may be learned meanwhile."""
+        seat, timeout_s = self._seat, self._pace.ask_timeout_s
+        with seat.lock:
+            request = seat.core.request(self._pace.clock(), self._bytes_max)
+
+        async def ask() -> Response | Exception:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await seat.transport.ask(self._topic, request, timeout_s)
+            except Exception as error:  # noqa: BLE001  # it is raised where the answer is waited for
+                return error
+
+        self._ahead = _Ahead(request, asyncio.get_running_loop().create_task(ask(), name="parasync-ask"))
+
+    async def _answer(self) -> tuple[Compare | Scan, Response]:
+        """The answer to what was sent last, with what that was."""
+        assert self._ahead is not None  # noqa: S101
+        request, task = self._ahead
+        try:
+            response = await task
+        finally:
+            self._drop()
+        if isinstance(response, Exception):
+            raise response
+        return request, response
+
+    def _drop(self) -> None:
+        """Wait for no answer any more."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.task.cancel()
 
     def _went_on(self, passes: int) -> None:
         """An answer was taken in: go on with the round at once, unless it has to begin again with what was left open."""

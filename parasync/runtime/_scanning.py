@@ -84,7 +84,8 @@ class Page:
             if outcome is not None:
                 size_bytes = len(key.encode()) + _KEY_BYTES
                 if isinstance(outcome, Envelope):
-                    size_bytes += len(outcome.value or b"") + meta_bytes(outcome.meta) + _FRAME_BYTES
+                    size_bytes += len(outcome.value or b"") + _FRAME_BYTES
+                    size_bytes += meta_bytes(outcome.meta) if outcome.meta else 0
                 # The first one has to go whatever it takes, or there would be no end.
                 if self.keys and size_bytes > self._room_bytes:
                     return False

@@ -179,15 +179,9 @@ def _fenced(stored: int, mine: int) -> FencedError:
 
 def _envelope(held: _Object) -> Envelope[EncodedBody | None]:
     (epoch, sequence), draft = held
-    return Envelope(
-        None if draft.kind is TOMBSTONE else draft.body,
-        draft.schema_version,
-        sequence,
-        epoch,
-        kind=draft.kind,
-        meta=draft.meta,
-        checksum=draft.checksum,
-    )
+    kind = draft.kind
+    body = None if kind is TOMBSTONE else draft.body
+    return Envelope(body, draft.schema_version, sequence, epoch, None, kind, draft.meta, draft.checksum)
 
 
 def _position(held: _Object) -> Position:

@@ -236,7 +236,7 @@ def _response(codec: Codec, request: Request | None, fields: Any) -> Response:
     if kind == COMPARED and (request is None or isinstance(request, Compare)):
         return read_digests(fields)
     if kind == SCANNED and isinstance(request, Scan):
-        return read_scanned(fields, request, codec)
+        return read_scanned(fields, codec)
     raise DecodeError("got an answer to another kind of request")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, Codec, meta_fits
 from parasync.errors import DecodeError, EncodeError, UsageError
-from parasync.protocol import EPOCH_MAX, KEY_BYTES_MAX, NO_META, SEQUENCE_MAX, EncodedBody, Position, Version, parse_key
+from parasync.protocol import EPOCH_MAX, KEY_BYTES_MAX, NO_META, SEQUENCE_MAX, EncodedBody, Position, Version, check_keys
 
 WIRE_FORMAT: Final = 1
 """The first field of every message; messages of another format are malformed."""
@@ -75,8 +75,7 @@ def items(value: Any, items_max: int) -> list[Any]:
 def keys_of(value: Any, keys_max: int) -> tuple[str, ...]:
     """An array of legal keys."""
     listed = items(value, keys_max)
-    for key in listed:
-        parse_key(key)
+    check_keys(listed)
     return tuple(listed)
 
 

@@ -1,24 +1,35 @@
 """The messages of reconciling as bytes: comparing the buckets of a topic, and scanning a range of it.
 
-Envelopes inside an answer travel as frames of their own keys, so that no content can pass for that of another object.
+What a first load is made of takes the short way: of all states of one schema version and without `meta`, the numbers lie in
+one field and the bodies in another, and the checksum of the whole message is theirs. Every other envelope travels as a frame
+of its own key.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from struct import Struct
+from typing import Any, Final, TypeAlias, TypeGuard
+from zlib import crc32
 
-from parasync.codec import Codec
+from parasync.codec import Codec, body_checksum
 from parasync.errors import DecodeError
 from parasync.protocol import (
     ABSENT_OBJECT,
     BUCKETS,
     DIGEST_BYTES,
     EPOCH_MAX,
+    NO_META,
     SCAN_KEYS_MAX,
+    SEQUENCE_MAX,
+    STATE,
+    TOMBSTONE,
     UNANSWERED,
     Absent,
     Compare,
     Digests,
+    EncodedBody,
     Envelope,
     Outcome,
     Position,
@@ -27,7 +38,6 @@ from parasync.protocol import (
     Unanswered,
     Version,
     check_scan,
-    is_in_range,
 )
 from parasync.transports._wire_fields import (
     COUNT_MAX,
@@ -50,6 +60,11 @@ SCANNED: Final = 5
 
 _OUTCOMES: Final[dict[int, Outcome]] = {1: ABSENT_OBJECT, 2: UNANSWERED}
 _CODES: Final = {Absent: 1, Unanswered: 2}
+_PLAIN: Final = 0
+# Epoch, sequence, and how long the body is.
+_ROW: Final = Struct(">QQI")
+_Row: TypeAlias = tuple[int, int, int, int]
+"""Where a body begins, epoch, sequence, and how long the body is."""
 _Head: TypeAlias = tuple[int, int, float, Version, int, float, int]
 
 
@@ -104,30 +119,99 @@ def read_digests(fields: Any) -> Digests:
 
 def scanned_fields(scanned: Scanned, codec: Codec) -> list[Any]:
     """What stands for the message on a bus."""
-    outcomes = [
-        codec.encode_frame(key, outcome) if isinstance(outcome, Envelope) else _CODES[type(outcome)]
-        for key, outcome in zip(scanned.keys, scanned.outcomes, strict=True)
+    epoch_max, version = scanned.epoch, next((each.schema_version for each in scanned.outcomes if _is_plain(each)), "")
+    outcomes: list[int | bytes] = []
+    rows, bodies = [], []
+    for key, outcome in zip(scanned.keys, scanned.outcomes, strict=True):
+        if not isinstance(outcome, Envelope):
+            outcomes.append(_CODES[type(outcome)])
+        elif _is_plain(outcome) and outcome.schema_version == version and outcome.epoch <= epoch_max:
+            outcomes.append(_PLAIN)
+            rows.append(_ROW.pack(outcome.epoch, outcome.sequence, len(outcome.value)))
+            bodies.append(outcome.value)
+        else:
+            outcomes.append(codec.encode_frame(key, outcome))
+    body_checksum(STATE, version or "0.0", b"")  # a reader would refuse the version, too
+    plain = [version, b"".join(rows), b"".join(bodies)]
+    return [WIRE_FORMAT, SCANNED, *_head_fields(scanned), scanned.covered, list(scanned.keys), outcomes, *plain]
+
+
+def read_scanned(fields: Any, codec: Codec) -> Scanned:
+    """The message that fields stand for."""
+    scanned, outcomes, version, rows, bodies = read_scanned_head(fields)
+    numbers = _numbers(rows, bodies)
+    if numbers:
+        # A codec refuses the frames of an epoch that begins too far ahead, and no row has a higher epoch than the answer.
+        codec.decode_frame("t", codec.encode_frame("t", Envelope(None, version, 1, scanned.epoch, kind=TOMBSTONE)))
+    begins, each = accumulate((size for _, _, size in numbers), initial=0), iter(numbers)
+    told: list[_Row | Outcome] = [
+        (next(begins), *next(each)) if outcome == _PLAIN and type(outcome) is int else _outcome(key, outcome, codec)
+        for key, outcome in zip(scanned.keys, outcomes, strict=True)
     ]
-    return [WIRE_FORMAT, SCANNED, *_head_fields(scanned), scanned.covered, list(scanned.keys), outcomes]
-
-
-def read_scanned(fields: Any, scan: Scan, codec: Codec) -> Scanned:
-    """The message that fields stand for; what it tells of lies in the range that was asked for."""
-    scanned, outcomes = read_scanned_head(fields)
-    covered = [] if scanned.covered is None else [scanned.covered]
-    if not all(is_in_range(scan, key) for key in (*scanned.keys, *covered)):
-        raise DecodeError("got an answer that tells of what was not asked for")
-    scanned.outcomes = tuple(_outcome(key, outcome, codec) for key, outcome in zip(scanned.keys, outcomes, strict=True))
+    if next(each, None) is not None:
+        raise DecodeError("got more rows than an answer tells of")
+    scanned.outcomes = _Told(told, bodies, text(version), scanned.epoch)
     return scanned
 
 
-def read_scanned_head(fields: Any) -> tuple[Scanned, list[Any]]:
+def read_scanned_head(fields: Any) -> tuple[Scanned, list[Any], Any, Any, Any]:
     """The message that fields stand for, but for its outcomes, which come as they are."""
-    _, *head, covered, keys, outcomes = fields_of(fields, 11)
+    _, *head, covered, keys, outcomes, version, rows, bodies = fields_of(fields, 14)
     told = keys_of(keys, SCAN_KEYS_MAX)
     if len(set(told)) != len(told) or len(told) != len(items(outcomes, SCAN_KEYS_MAX)):
         raise DecodeError("got an answer with other than one outcome for each key")
-    return Scanned(*_head(head), optional(covered, lambda key: keys_of([key], 1)[0]), told, ()), outcomes
+    scanned = Scanned(*_head(head), optional(covered, lambda key: keys_of([key], 1)[0]), told, ())
+    return scanned, outcomes, version, rows, bodies
+
+
+def _is_plain(outcome: Outcome) -> TypeGuard[Envelope[EncodedBody]]:
+    """Whether an outcome can travel as a row and a body."""
+    if not isinstance(outcome, Envelope) or type(outcome.value) is not EncodedBody or outcome.meta:
+        return False
+    return outcome.kind is STATE and bool(outcome.value) and 0 < outcome.sequence <= SEQUENCE_MAX
+
+
+def _numbers(rows: Any, bodies: Any) -> list[tuple[int, int, int]]:
+    if type(rows) is not bytes or type(bodies) is not bytes or len(rows) % _ROW.size:
+        raise DecodeError(f"got something else than rows of {_ROW.size} bytes, and bodies")
+    numbers: list[tuple[int, int, int]] = list(_ROW.iter_unpack(rows))
+    if sum(size for _, _, size in numbers) != len(bodies):
+        raise DecodeError("got other bodies than those that the rows tell of")
+    return numbers
+
+
+class _Told(Sequence[Outcome]):
+    """What an answer tells of each object.
+
+    Envelopes are made of rows when they are needed: thousands that wait for their turn would be looked at by each collection
+    of garbage meanwhile.
+    """
+
+    __slots__ = ("_bodies", "_epoch_max", "_seed", "_told", "_version")
+
+    def __init__(self, told: list[_Row | Outcome], bodies: bytes, version: str, epoch_max: int) -> None:
+        self._told = told
+        self._bodies = bodies
+        self._version = version
+        self._seed = body_checksum(STATE, version or "0.0", b"")
+        self._epoch_max = epoch_max
+
+    def __len__(self) -> int:
+        return len(self._told)
+
+    def __getitem__(self, place: Any) -> Any:
+        told = self._told[place]
+        if type(told) is not tuple:
+            return told
+        begin, epoch, sequence, size = told
+        if not size or epoch > self._epoch_max or not 0 < sequence <= SEQUENCE_MAX:
+            # One object that cannot be read must not keep the others from their answers.
+            return Unanswered("got a row with a number out of range")
+        body = EncodedBody(self._bodies[begin : begin + size])
+        return Envelope(body, self._version, sequence, epoch, None, STATE, NO_META, crc32(body, self._seed), body)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return map(self.__getitem__, range(len(self._told)))
 
 
 def _plain(held: Position | None) -> list[Any] | None:

@@ -50,6 +50,14 @@ def facts(digest: Digest) -> tuple[int, int, list[int]]:
     return digest.count, digest.total, digest.buckets
 
 
+@given(st.dictionaries(keys, positions | st.builds(at, st.integers(0, 9), st.integers(1, 9), st.none())), sets)
+def test_many_that_come_at_once_count_like_each_of_them(objects: dict[str, Position], before: dict[str, Position]) -> None:
+    before = {key: position for key, position in before.items() if key not in objects}
+    digest = digest_of(before.items())
+    digest.add_all([(key, *position.version, position.checksum) for key, position in objects.items()])
+    assert facts(digest) == facts(digest_of([*before.items(), *objects.items()]))
+
+
 @given(sets)
 def test_it_is_the_sum_of_the_elements(objects: dict[str, Position]) -> None:
     digest = digest_of(objects.items())

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parasync.errors import InvalidKeyError, UsageError
-from parasync.protocol import KEY_BYTES_MAX, Key, check_topic, escape, parse_key, parse_pattern, scope_of, unescape
+from parasync.protocol import KEY_BYTES_MAX, Key, check_keys, check_topic, escape, parse_key, parse_pattern, scope_of, unescape
 
 texts = st.text(max_size=40)
 parts = st.text(st.characters(exclude_characters=":", codec="utf-8"), min_size=1, max_size=20)
@@ -20,6 +20,32 @@ A_SUBJECT_TOKEN = re.compile(r"[A-Za-z0-9_=-]+", re.ASCII)
 def test_a_key_splits_at_its_first_colon(topic: str, ident: str) -> None:
     assert parse_key(f"{topic}:{ident}") == (topic, ident)
     assert parse_key(topic) == (topic, None)
+
+
+LONG = ["é" * 256, "é" * 257, "x" * 512, "x" * 513]
+
+
+@given(st.lists(st.text(max_size=6) | st.text("a:\n\ud800", max_size=4) | st.sampled_from(LONG)))
+def test_many_keys_are_checked_as_each_of_them_is(keys: list[str]) -> None:
+    def problem(key: str) -> str:
+        try:
+            parse_key(key)
+        except InvalidKeyError as error:
+            return str(error)
+        return ""
+
+    problems = [*filter(None, map(problem, keys))]
+    if problems:
+        with pytest.raises(InvalidKeyError, match=re.escape(problems[0])):
+            check_keys(keys)
+    else:
+        check_keys(keys)
+
+
+def test_what_is_no_text_is_no_key_among_many() -> None:
+    for bad in (b"user:1", 5, None):
+        with pytest.raises(InvalidKeyError, match="expected a str"):
+            check_keys(["user:1", bad])  # type: ignore[list-item]
 
 
 @given(parts, idents)

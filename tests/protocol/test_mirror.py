@@ -19,6 +19,7 @@ from parasync.protocol import (
     Beat,
     Compare,
     Digests,
+    Envelope,
     Face,
     Held,
     Mirror,
@@ -620,3 +621,71 @@ def test_objects_share_their_epoch_and_schema() -> None:
 
 def test_the_buckets_of_the_tests_are_those_of_the_code() -> None:
     assert bucket_of("t:a") == zlib.crc32(b"t:a") % 256
+
+
+BEFORE: Final = next(key for key in (f"t:{number}" for number in range(1000)) if place(key) < place("t:a"))
+BEHIND: Final = next(key for key in (f"t:{number}" for number in range(1000)) if place(key) > place("t:a"))
+
+
+def two_pages(mirror: Mirror[str], *, before: tuple[str, Text] | None = None) -> tuple[Page, Scan]:
+    """The first of two pages, not learned yet, and the ask for the second."""
+    request = ask(mirror)
+    if before is not None:
+        live(mirror, *before)
+    assert isinstance(request, Scan)
+    page = mirror.scanned(request, told(A, covered="t:a"))
+    assert mirror.ahead(page)
+    onward = mirror.request(101.0, 1_000_000)
+    assert isinstance(onward, Scan)
+    assert (onward.buckets[0], onward.after) == (bucket_of("t:a"), "t:a")
+    return page, onward
+
+
+def learn(mirror: Mirror[str], page: Page) -> None:
+    for key, outcome in page.outcomes():
+        assert isinstance(outcome, Envelope)
+        assert mirror.learn(page, key, outcome, mirror.prepare(key, outcome))
+    mirror.page_read(page)
+
+
+def test_what_lies_behind_an_answer_is_asked_for_before_that_is_learned() -> None:
+    mirror = an_empty_mirror()
+    page, onward = two_pages(mirror)
+    learn(mirror, page)
+    last = mirror.scanned(onward, told((BEHIND, state("2.1", "b"))))
+    assert not mirror.ahead(last), "nothing is left to ask for"
+    learn(mirror, last)
+    assert (mirror.proven, mirror.shown, mirror.round) == (True, 2, None)
+    assert not mirror.ahead(last), "the round is over"
+
+
+def test_an_answer_that_was_not_learned_to_its_end_is_asked_for_again() -> None:
+    mirror = an_empty_mirror()
+    _, onward = two_pages(mirror)
+    with pytest.raises(RemoteError, match="not learned to its end"):
+        mirror.scanned(onward, told((BEHIND, state("2.1", "b"))))
+    assert (mirror.round, mirror.proven) == (None, False)
+
+
+def test_what_came_before_the_next_ask_is_judged_by_the_answer_to_the_last() -> None:
+    """It was there when nobody was asked, and its author is not the one that answers."""
+    mirror = an_empty_mirror()
+    page, onward = two_pages(mirror, before=(BEFORE, state("1.9")))
+    learn(mirror, page)
+    take(mirror, onward, told((BEHIND, state("2.1", "b"))))
+    again = ask(mirror)
+    assert isinstance(again, Scan)
+    assert again.keys == (BEFORE,)
+
+
+def test_what_came_meanwhile_is_not_learned_as_the_first_of_its_object() -> None:
+    mirror = an_empty_mirror()
+    page, _ = two_pages(mirror)
+    ((key, envelope),) = mirror.firsts(page, page.outcomes())
+    newer = state("2.2", "newer")
+    assert live(mirror, key, newer)
+    assert mirror.learn_firsts(page, {key: (envelope, "a")}) == []
+    assert mirror.firsts(page, page.outcomes()) == []
+    assert mirror.held[key].value == "newer"
+    mirror.rules.close()
+    assert mirror.learn_firsts(page, {"t:x": (envelope, "a")}) == []

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from parasync.protocol import Mirror, Round
+from parasync.protocol._firsts import Firsts
 from parasync.protocol._holdings import Holdings
 from parasync.protocol._proofs import Proofs
 from tests.protocol import test_mirror as single
@@ -110,15 +111,31 @@ BY_NAME: Final = (
     ),
     named(
         single.test_what_becomes_known_or_is_forgotten_during_a_round_is_named_or_not,
-        Round, "became_known", "what comes during a round is named by it", "self.came.append(key)", "return",
+        Round, "became_known", "what comes during a round is named by it", "self._since.append(key)", "return",
     ),
     named(
         single.test_an_answer_that_names_no_place_proves_nothing,
         Round, "advance", "what was left open is open in the next pass", "self._again |= page.unproven", "pass",
     ),
     named(
+        single.test_an_answer_that_was_not_learned_to_its_end_is_asked_for_again,
+        Mirror, "scanned", "an answer is learned to its end", "asking.unread is not None", "False",
+    ),
+    named(
+        single.test_what_lies_behind_an_answer_is_asked_for_before_that_is_learned,
+        Round, "ahead", "a pass is learned before it ends", "page.covered >= (self._todo[-1], _END)", "False",
+    ),
+    named(
+        single.test_what_came_before_the_next_ask_is_judged_by_the_answer_to_the_last,
+        Round, "scan", "what came before the next ask counts", "= self._since, []", "= [], []",
+    ),
+    named(
+        single.test_what_came_meanwhile_is_not_learned_as_the_first_of_its_object,
+        Firsts, "learn_firsts", "what came meanwhile is kept", "if key not in held and key not in refused:", "if True:",
+    ),
+    named(
         single.test_an_answer_may_cover_nothing_twice,
-        Round, "advance", "an answer may cover less than its ask", "= index, key", "= index + 1, ''",
+        Round, "_pass", "an answer may cover less than its ask", "= index, key", "= index + 1, ''",
     ),
 )  # fmt: skip
 

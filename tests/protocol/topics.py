@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 import zlib
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from parasync.errors import ParseError, RemoteError, SchemaSkewError
@@ -73,6 +74,8 @@ class Topic:
 
     def __init__(self, draw: random.Random, taste: Taste) -> None:
         self.draw = draw
+        self.aside = random.Random()
+        self.aside.setstate(draw.getstate())
         self.taste = taste
         self.moment = 0
         self.epoch = 0
@@ -239,7 +242,8 @@ class Topic:
         self.waits = None
         begins = asking.epoch == -1
         try:
-            take(mirror, request, answer, shortly=self.draw.random() < 0.5)
+            meanwhile = self._meanwhile if self.aside.random() < 0.3 else None
+            take(mirror, request, answer, shortly=self.draw.random() < 0.5, meanwhile=meanwhile)
         except RemoteError as error:
             mirror.ask_failed(str(error))
             return
@@ -249,6 +253,17 @@ class Topic:
             if self.collected.epoch == mirror.base.epoch:
                 self.learn(self.collected)
             self.collected = None
+
+    def _meanwhile(self) -> None:
+        """The next ask goes out, and things happen, before an answer is learned."""
+        self.moment += 1
+        self.waits = self.mirror.request(float(self.moment), 1_000_000)
+        self.network.append(("ask", self.waits, self.mirror.round))
+        for _ in range(self.aside.randrange(5)):
+            places = [place for place, (kind, *_) in enumerate(self.network) if kind != "answer"]
+            if places:
+                kind, *rest = self.network.pop(self.aside.choice(places))
+                getattr(self, f"_{kind}")(*rest)
 
     # What must be so
 
@@ -349,7 +364,14 @@ def plan(mirror: Mirror[str], asking: Round) -> None:
         asking.plan(asking.spread(mirror.known()))
 
 
-def take(mirror: Mirror[str], request: Compare | Scan, answer: Digests | Scanned, *, shortly: bool = True) -> None:
+def take(
+    mirror: Mirror[str],
+    request: Compare | Scan,
+    answer: Digests | Scanned,
+    *,
+    shortly: bool = True,
+    meanwhile: Callable[[], None] | None = None,
+) -> None:
     """What a driver does with an answer.
 
     Args:
@@ -357,6 +379,7 @@ def take(mirror: Mirror[str], request: Compare | Scan, answer: Digests | Scanned
         request: what it has asked.
         answer: what came.
         shortly: take in what a first load is made of the short way.
+        meanwhile: ask on before the answer is learned, if that is possible.
 
     Raises:
         RemoteError: it cannot be used.
@@ -366,13 +389,17 @@ def take(mirror: Mirror[str], request: Compare | Scan, answer: Digests | Scanned
         return
     assert isinstance(request, Scan)
     page = mirror.scanned(request, answer)
-    for key, outcome in page.found.items():
-        if shortly and mirror.is_first(page, key, outcome):
-            assert isinstance(outcome, Envelope)
-            with contextlib.suppress(ParseError, SchemaSkewError):
-                assert mirror.learn_first(page, key, outcome, mirror.rules.read(outcome))
-                assert not mirror.learn_first(page, key, outcome, "it is known now")
-                continue
+    if meanwhile is not None and mirror.ahead(page):
+        meanwhile()
+    firsts = {}
+    for key, envelope in mirror.firsts(page, page.outcomes()) if shortly else ():
+        with contextlib.suppress(ParseError, SchemaSkewError):
+            firsts[key] = envelope, mirror.rules.read(envelope)
+    assert mirror.learn_firsts(page, firsts) == [*firsts]
+    assert mirror.learn_firsts(page, dict.fromkeys(firsts, (kit.state("9.9"), "it is known"))) == []
+    for key, outcome in page.outcomes():
+        if key in firsts:
+            continue
         reading = mirror.prepare(key, outcome) if isinstance(outcome, Envelope) else None
         assert mirror.learn(page, key, outcome, reading) is not None
     mirror.page_read(page)

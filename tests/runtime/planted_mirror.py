@@ -15,6 +15,7 @@ from parasync.runtime._mirrored import Mirrored
 from parasync.runtime._mirroring import Mirroring
 from tests.protocol.mutants import Mutant
 from tests.runtime import test_mirror as found_by
+from tests.runtime import test_mirror_ahead as ahead
 
 
 class Planted(NamedTuple):
@@ -84,8 +85,16 @@ PLANTED: Final = (
         _mirror_file, "_records", "a file is whole or refused", "record[1:] != [count - 1] or file.read(1)", "False",
     ),
     planted(
+        ahead.test_the_next_page_is_asked_for_while_the_last_is_learned,
+        MirrorSeat, "take", "the next page is asked for ahead", "ask_on()", "pass",
+    ),
+    planted(
+        ahead.test_a_mirror_that_is_closed_asks_no_more,
+        Mirroring, "_run", "an ask under way ends with its mirror", "self._drop()", "pass",
+    ),
+    planted(
         found_by.test_a_load_is_paged_and_tells_how_it_goes_on,
-        Round, "advance", "a page is followed by the next one", "self._at, self._after = index, key",
+        Round, "_pass", "a page is followed by the next one", "self._at, self._after = index, key",
         "self._at, self._after = len(self._todo), ''",
     ),
 )  # fmt: skip

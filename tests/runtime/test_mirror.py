@@ -784,17 +784,18 @@ async def test_who_does_not_answer_is_asked_ever_less_often_and_for_ever() -> No
 async def test_a_load_goes_on_where_it_stood_and_is_proven_anew_if_it_took_long() -> None:
     async with AsyncExitStack() as stack:
         bus = LossyTransport()
-        await served(stack, bus, *[f"u{number}" for number in range(3000)])
+        await served(stack, bus, *[f"u{number}" for number in range(5000)])
         seen: list[Loaded] = []
 
         def progress(loaded: Loaded) -> None:
+            # The second page is under way when the first was learned.
             bus.cut = len(seen) < 60
             seen.append(loaded)
 
         users = await stack.enter_async_context(a_mirror(bus, progress=progress))
         await users.ready()
-        assert [loaded.objects for loaded in seen] == [2048] * 61 + [3000]
-        assert users.stats.applied == 3000
+        assert [loaded.objects for loaded in seen] == [2048] + [4096] * 60 + [5000]
+        assert users.stats.applied == 5000
         assert users.age_s > 100, "it proves as of its first ask that was answered"
         await users.when_idle()
         assert (users.status, users.age_s < 1) == (Status.OK, True), "it is asked once more"

@@ -194,6 +194,7 @@ EVERYTHING = Scan(0, ABSENT, "", tuple(range(BUCKETS)))
 
 def without_checksums(answer: Response) -> Response:
     if isinstance(answer, Answer | Scanned):
+        answer.outcomes = tuple(answer.outcomes)
         for outcome in answer.outcomes:
             if isinstance(outcome, Envelope):
                 assert outcome.checksum is not None
@@ -299,26 +300,105 @@ def test_an_envelope_that_cannot_be_read_keeps_no_other_from_its_answer() -> Non
     assert (whole.value, same) == (b"b", SAME)
 
 
+def told_of(*outcomes: Any, epoch: int = 5) -> Scanned:
+    told = tuple(f"t:{number}" for number in range(len(outcomes)))
+    return Scanned(epoch, 0, 0.0, ABSENT, 0, 0.0, 3, None, told, outcomes)
+
+
+def read_again(answer: Scanned, change: Callable[[list[Any]], None]) -> list[Any]:
+    """The outcomes of an answer whose fields were changed on the way."""
+    fields = msgpack.unpackb(encode_response(answer, CODEC))
+    change(fields)
+    return list(decode_response(EVERYTHING, msgpack.packb(fields), CODEC).outcomes)  # type: ignore[union-attr]
+
+
 def test_what_is_told_of_a_range_stays_with_its_key() -> None:
-    held = [an_envelope(EncodedBody(body), 1, 1, {}) for body in (b"a", b"b", b"c")]
-    data = encode_response(Scanned(1, 0, 0.0, ABSENT, 0, 0.0, 3, None, ("t:1", "t:2", "t:3"), tuple(held)), CODEC)
-    fields = msgpack.unpackb(data)
-    one, two, three = fields[-1]
-    fields[-1] = [two, one, three]
-    *swapped, whole = decode_response(EVERYTHING, msgpack.packb(fields), CODEC).outcomes  # type: ignore[union-attr]
+    held = [an_envelope(EncodedBody(body), 1, 1, {"trace": "1"}) for body in (b"a", b"b", b"c")]
+
+    def swap(fields: list[Any]) -> None:
+        one, two, three = fields[OUTCOMES]
+        fields[OUTCOMES] = [two, one, three]
+
+    *swapped, whole = read_again(told_of(*held), swap)
     assert all(isinstance(outcome, Unanswered) and "checksum" in outcome.reason for outcome in swapped)
     assert whole.value == b"c"
 
 
-def test_an_answer_that_tells_of_what_was_not_asked_for() -> None:
-    whole = Scanned(1, 0, 0.0, ABSENT, 0, 0.0, 1, None, ("t:1",), (ABSENT_OBJECT,))
-    for answer in (whole, attrs.evolve(whole, keys=("t:2",), covered="t:1")):
-        data = encode_response(answer, CODEC)
-        assert decode_response(EVERYTHING, data, CODEC) == answer
-        behind = attrs.evolve(EVERYTHING, after="t:1", buckets=(bucket_of("t:1"),))
-        for scan in (attrs.evolve(EVERYTHING, prefix="t:2"), behind):
-            with pytest.raises(DecodeError, match="not asked for"):
-                decode_response(scan, data, CODEC)
+OUTCOMES, SHAPE, ROWS, BODIES = range(11, 15)
+ROW_BYTES = 20
+PLAIN = [an_envelope(EncodedBody(body), sequence, 5, {}) for sequence, body in ((1, b"a"), (2, b"bb"), (3, b"ccc"))]
+
+
+def test_states_of_one_schema_travel_as_rows_and_bodies_and_all_else_as_frames() -> None:
+    other = attrs.evolve(PLAIN[0], schema_version="1.9")
+    later = attrs.evolve(PLAIN[0], epoch=6)
+    with_meta = an_envelope(EncodedBody(b"m"), 1, 5, {"trace": "1"})
+    gone = Envelope(None, "1.0", 4, 5, kind=Kind.TOMBSTONE)
+    fields = msgpack.unpackb(encode_response(told_of(*PLAIN, gone, other, later, with_meta, ABSENT_OBJECT, UNANSWERED), CODEC))
+    *plain, dead, shaped, ahead, traced, absent, unanswered = fields[OUTCOMES]
+    assert plain == [0, 0, 0]
+    assert all(type(frame) is bytes for frame in (dead, shaped, ahead, traced))
+    assert (absent, unanswered) == (1, 2)
+    assert (fields[SHAPE], len(fields[ROWS]), fields[BODIES]) == (PLAIN[0].schema_version, 3 * ROW_BYTES, b"abbccc")
+    frames = [CODEC.decode_frame("t:1", CODEC.encode_frame("t:1", each)) for each in PLAIN]
+    assert read_again(told_of(*PLAIN), lambda _: None) == frames, "they have the same checksums"
+
+
+@pytest.mark.parametrize(("begin", "number"), [(0, 6), (8, 0), (8, 2**63)])
+def test_a_row_out_of_range_keeps_no_other_from_its_answer(begin: int, number: int) -> None:
+    def spoil(fields: list[Any]) -> None:
+        rows = bytearray(fields[ROWS])
+        rows[ROW_BYTES + begin : ROW_BYTES + begin + 8] = number.to_bytes(8, "big")
+        fields[ROWS] = bytes(rows)
+
+    one, two, three = read_again(told_of(*PLAIN), spoil)
+    assert (one.value, three.value) == (b"a", b"ccc")
+    assert isinstance(two, Unanswered)
+    assert "out of range" in two.reason
+
+
+def test_an_empty_body_keeps_no_other_from_its_answer() -> None:
+    def spoil(fields: list[Any]) -> None:
+        fields[ROWS] = fields[ROWS][: ROW_BYTES - 4] + bytes(4) + fields[ROWS][ROW_BYTES:]
+        fields[BODIES] = fields[BODIES][1:]
+
+    one, *others = read_again(told_of(*PLAIN), spoil)
+    assert isinstance(one, Unanswered)
+    assert [other.value for other in others] == [b"bb", b"ccc"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (ROWS, b""),
+        (ROWS, bytes(ROW_BYTES - 1)),
+        (ROWS, "text"),
+        (BODIES, b"abbcc"),
+        (BODIES, b"abbcccc"),
+        (BODIES, "abbccc"),
+        (OUTCOMES, [0, 0, 1]),
+        (OUTCOMES, [0, 0, 0, 0]),
+        (OUTCOMES, [0, 0, False]),
+        (SHAPE, "one"),
+        (SHAPE, 1),
+    ],
+)
+def test_rows_that_do_not_fit_to_the_rest_are_no_answer(place: int, value: object) -> None:
+    with pytest.raises(DecodeError):
+        read_again(told_of(*PLAIN), lambda fields: fields.__setitem__(place, value))
+
+
+def test_rows_of_an_epoch_too_far_ahead_are_no_answer() -> None:
+    codec = MsgpackCodec(wall_clock=lambda: 1000.0)
+    data = encode_response(told_of(PLAIN[0], epoch=200_000 << 20), CODEC)
+    with pytest.raises(DecodeError, match="check the clocks"):
+        decode_response(EVERYTHING, data, codec)
+
+
+def test_what_no_reader_takes_is_not_sent() -> None:
+    for bad in ({"schema_version": "one"}, {"sequence": 0}, {"epoch": -1}, {"sequence": 2**63}):
+        with pytest.raises(EncodeError):
+            encode_response(told_of(attrs.evolve(PLAIN[0], **bad)), CODEC)
 
 
 def test_the_largest_answer_to_a_scan_has_no_more_than_its_parts() -> None:
