@@ -57,8 +57,8 @@ class Round:
     """
 
     __slots__ = (
-        "_after", "_again", "_at", "_came", "_came_earlier", "_planned", "_todo", "asked_s", "beat", "compares", "epoch", "floor",
-        "history_epoch", "lag_s", "last", "named", "needs", "number", "passes", "since", "unread", "uptime_s",
+        "_after", "_again", "_at", "_came", "_came_earlier", "_planned", "_todo", "asked_s", "beat", "compares", "epoch",
+        "floor", "history_epoch", "lag_s", "last", "named", "needs", "number", "passes", "since", "unread", "uptime_s",
     )  # fmt: skip
 
     def __init__(self, needs: int, asked_s: float, *, compares: bool) -> None:

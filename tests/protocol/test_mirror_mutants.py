@@ -111,7 +111,7 @@ BY_NAME: Final = (
     ),
     named(
         single.test_what_becomes_known_or_is_forgotten_during_a_round_is_named_or_not,
-        Round, "became_known", "what comes during a round is named by it", "self._since.append(key)", "return",
+        Round, "became_known", "what comes during a round is named by it", "self._came.append(key)", "return",
     ),
     named(
         single.test_an_answer_that_names_no_place_proves_nothing,
@@ -127,7 +127,7 @@ BY_NAME: Final = (
     ),
     named(
         single.test_what_came_before_the_next_ask_is_judged_by_the_answer_to_the_last,
-        Round, "scan", "what came before the next ask counts", "= self._since, []", "= [], []",
+        Round, "scan", "what came before the next ask counts", "= self._came, []", "= [], []",
     ),
     named(
         single.test_what_came_meanwhile_is_not_learned_as_the_first_of_its_object,
