@@ -13,10 +13,23 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from parasync.protocol import SCAN_KEYS_MAX, Beat, Catalogue, Digest, Envelope, Position, Pulse, Scan, Version
+from parasync.protocol import (
+    SCAN_KEYS_MAX,
+    TOMBSTONE,
+    TOMBSTONE_CHECKSUM,
+    Beat,
+    Catalogue,
+    Digest,
+    EncodedBody,
+    Envelope,
+    Position,
+    Pulse,
+    Scan,
+    Version,
+)
 from parasync.runtime._guard import GuardedStore, ends_this_task, named
 from parasync.runtime._office import Office, Terms
 from parasync.stores import TopicState
@@ -63,11 +76,14 @@ class Heart:
         the first. None where nobody can ask for it."""
         self._late: dict[str, tuple[Position, float]] = {}
         self._writing: dict[object, float] = {}
+        self._rising: tuple[Version, float] | None = None
         self._tried_s = self._made_s = -math.inf
         self._ended_s = math.inf
         """When the oldest write began that has ended since the last beat."""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.sweep: Callable[[], None] = _nothing
+        """Called now and then while the office is open."""
         office.began = self._began
         office.looked = self._looked
 
@@ -95,9 +111,7 @@ class Heart:
     def write_begins(self) -> object:
         """A write begins that may be stored without anybody knowing for a while; returns what to end it with."""
         write = object()
-        # Where nothing is lost, what is missed in an answer comes live.
-        if not self._lossless:
-            self._writing[write] = self._terms.clock()
+        self._writing[write] = self._terms.clock()
         return write
 
     def write_ends(self, write: object) -> None:
@@ -121,13 +135,37 @@ class Heart:
         unsent, catalogue = self._unsent(), self._catalogue
         digest = catalogue.digest.copy()
         for key, position in unsent.items():
-            digest.replace(key, catalogue.get(key), position)
+            digest.replace(key, catalogue.get(key), catalogue.kept(position))
         return digest
+
+    @property
+    def floor(self) -> Version:
+        """The floor that is told: what was stored above the one before is known to this authority, and counted."""
+        return self._catalogue.floor
+
+    def floor_is(self, floor: Version) -> None:
+        """The store says where its floor is. It is told once all that was stored until now was sent.
+
+        What is new and stands below may still be on its way here: whoever took this floor over would take that for deleted.
+        """
+        if floor > (self.floor if self._rising is None else self._rising[0]):
+            self._rising = floor, self._terms.clock()
+
+    def dead(self, keys: Iterable[str]) -> dict[str, Envelope[EncodedBody | None]]:
+        """Those of the objects that the store may have forgotten, and that are deleted above the floor that is told."""
+        unsent, catalogue = self._unsent(), self._catalogue
+        found = ((key, unsent.get(key) or catalogue.get(key)) for key in keys)
+        return {
+            key: Envelope(None, "0.0", position.version.sequence, position.version.epoch, kind=TOMBSTONE, checksum=0)
+            for key, position in found
+            if position is not None and position.checksum == TOMBSTONE_CHECKSUM
+        }
 
     def count(self) -> int:
         """How many objects are stored, but for writes that are under way."""
         unsent, catalogue = self._unsent(), self._catalogue
-        return len(catalogue) + sum(catalogue.get(key) is None for key in unsent)
+        kept = {key: catalogue.kept(position) is not None for key, position in unsent.items()}
+        return len(catalogue) + sum(kept[key] - (catalogue.get(key) is not None) for key in unsent)
 
     def keys_of(self, scan: Scan) -> list[str]:
         """What the asker names and what is stored in the range of a scan; one more than an answer may name tells of more."""
@@ -135,7 +173,8 @@ class Heart:
 
     def lag_s(self) -> float:
         """How long ago the oldest write began of which nobody knows yet whether it was stored; 0 without one."""
-        return max(0.0, self._terms.clock() - next(iter(self._writing.values()), math.inf))
+        # Where nothing is lost, what is missed in an answer comes live.
+        return 0.0 if self._lossless else max(0.0, self._terms.clock() - next(iter(self._writing.values()), math.inf))
 
     def _unsent(self) -> Mapping[str, Position]:
         """What was published and did not move in the catalogue yet."""
@@ -152,6 +191,7 @@ class Heart:
         if self.published is not None:
             self.published.clear()
         self._late.clear()
+        self._rising = None
         self.begin()
 
     async def _looked(self) -> None:
@@ -159,6 +199,16 @@ class Heart:
         for _ in range(0, len(self.published or ()) if self._bus is None else 0, FOLDED_MAX):
             self._fold(FOLDED_MAX)
             await asyncio.sleep(0)
+        if self._bus is None:
+            self._rise(next(iter(self._writing.values()), math.inf))
+        self.sweep()
+
+    def _rise(self, settled_s: float) -> None:
+        """Tell of a higher floor from now on, if what was stored before that was known is settled."""
+        pulse = self._office.pulse
+        if pulse is not None and self._rising is not None and settled_s > self._rising[1]:
+            pulse.catalogue.raise_floor(self._rising[0])
+            self._rising = None
 
     def _fold(self, most: float = math.inf) -> None:
         """Move what was published, without a beat that tells of it."""
@@ -200,6 +250,7 @@ class Heart:
         office.check_epoch(state)
         if state.epoch != pulse.epoch:
             return
+        self.floor_is(state.floor)
         bus.publish_beat(self._topic, lambda waiting: self._made(pulse, state, asked_s, waiting))
 
     def _made(self, pulse: Pulse, state: TopicState, asked_s: float, waiting: Collection[str]) -> Beat | None:
@@ -221,4 +272,9 @@ class Heart:
             else:
                 pulse.sent(key, position)
         self._made_s = self._terms.clock()
-        return pulse.beat(self._made_s, settled_s=settled_s, floor=state.floor, history_epoch=state.history_epoch)
+        self._rise(settled_s)
+        return pulse.beat(self._made_s, settled_s=settled_s, floor=self.floor, history_epoch=state.history_epoch)
+
+
+def _nothing() -> None:
+    """There is nothing else to do."""

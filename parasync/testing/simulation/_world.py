@@ -173,7 +173,7 @@ class World:
         for reader in self.readers:
             reader.at_rest()
         for keeper in self.keepers:
-            keeper.at_rest(truth.contents)
+            keeper.at_rest(truth)
 
     def write_all(self, number: int) -> None:
         """Each object is written once more by the one that serves, with numbers above this one."""
@@ -261,6 +261,9 @@ class World:
             frame = forged(self.journal, self._topology, self._wire.codec, name, number, above)
             if frame is not None:
                 self._wire.publish(name, frame)
+
+    def _sweep(self, who: int) -> None:
+        _pick(self.patrons, who).sweep()
 
     def _kill(self, who: int, point: str) -> None:
         _pick(self.patrons, who).kill(point)
