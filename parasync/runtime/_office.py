@@ -16,6 +16,7 @@ import attrs
 
 from parasync.errors import ClosedError, FencedError, UsageError
 from parasync.protocol import Beat, Catalogue, Probe, ProbeReply, Pulse, next_epoch
+from parasync.runtime._checks import TOMBSTONE_TTL_S, check_ttl
 from parasync.runtime._guard import ends_this_task, named
 from parasync.runtime._recovery import check_seconds
 from parasync.runtime._stock import catalogue_of
@@ -27,8 +28,6 @@ logger: Final = logging.getLogger("parasync")
 
 CLAIMS_MAX: Final = 16
 """How often a claim is tried again when others claim epochs above at the same time; then the authority stays fenced."""
-TOMBSTONE_TTL_S: Final = 7 * 24 * 3600.0
-"""After how many seconds the trace of a deletion is dropped, unless told otherwise."""
 
 
 @attrs.frozen
@@ -42,8 +41,7 @@ class Terms:
         beat_interval_s: seconds between two beats over a transport that may lose; replicas take three for a silence.
         beat_min_interval_s: seconds between two beats where something was published in between.
         tombstone_ttl_s: seconds after which the trace of a deletion is dropped, 7 days unless told otherwise; `math.inf` keeps
-            all. Whoever was cut off for longer learns of the deletion all the same. Days are good; it is at least
-            `takeover_after_s`.
+            all. Who was away for longer learns of the deletion all the same. It is `takeover_after_s` or more; days are good.
         reissues_per_s_max: how many objects of a lost history are written anew each second; the rest is asked for again.
         clock: monotonic seconds.
         wall_clock: seconds since 1970, for epochs and for the window of idempotency keys.
@@ -51,8 +49,7 @@ class Terms:
         random_bits: a source of random bits, for epochs.
 
     Raises:
-        UsageError: a time is not a number of seconds above 0, the shorter interval is the longer one, tombstones are to be
-            dropped too early, or the limit is below 1.
+        UsageError: a time is out of its range, the shorter interval is the longer one, or the limit is below 1.
     """
 
     probe_interval_s: float = 5.0
@@ -72,10 +69,7 @@ class Terms:
         if self.beat_min_interval_s > self.beat_interval_s:
             longest = f"at most beat_interval_s={self.beat_interval_s!r}"
             raise UsageError(f"got beat_min_interval_s={self.beat_min_interval_s!r}, expected {longest}")
-        ttl_s = self.tombstone_ttl_s
-        if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not ttl_s >= self.takeover_after_s:
-            least = f"at least takeover_after_s={self.takeover_after_s!r}, or math.inf for never"
-            raise UsageError(f"got tombstone_ttl_s={ttl_s!r}, expected {least}")
+        check_ttl(self.tombstone_ttl_s, self.takeover_after_s)
         if not isinstance(self.reissues_per_s_max, int) or self.reissues_per_s_max < 1:
             raise UsageError(f"got reissues_per_s_max={self.reissues_per_s_max!r}, expected an int above 0")
 

@@ -12,7 +12,8 @@ from parasync.runtime._mirror import mirror
 from parasync.runtime._mirror_file import MirrorSnapshot
 from parasync.testing.simulation._disk import Disk
 from parasync.testing.simulation._journal import Journal, place_of
-from parasync.testing.simulation._mirror_judge import GROUPS, MirrorJudge, Reflection, group_of
+from parasync.testing.simulation._mirror_judge import MirrorJudge
+from parasync.testing.simulation._reflection import GROUPS, Reflection, group_of
 from parasync.testing.simulation._scenario import PATTERN, Topology
 from parasync.testing.simulation._tap import Tap
 

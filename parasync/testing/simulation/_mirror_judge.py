@@ -4,60 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
-from zlib import crc32
-
-import attrs
 
 from parasync.errors import NotReadyError
 from parasync.protocol import Beat, Digests, Envelope, Scan, Scanned, Status, Version
-from parasync.runtime._index import Index, UniqueIndex, Where
-from parasync.runtime._mirror import mirror
 from parasync.runtime._mirror_views import MirrorChange
 from parasync.testing.simulation._disk import Disk
 from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Place, place_of
+from parasync.testing.simulation._reflection import GROUPS, Reflection, group_of
 from parasync.testing.simulation._scenario import Topology
 from parasync.testing.simulation._tap import after
 from parasync.testing.simulation._truth import SLACK_S, Truth
 
-GROUPS: Final = 3
-"""How many groups the objects are arranged in."""
 _MISSING: Final = object()
-
-
-def group_of(value: Any) -> int:
-    """The group of a value, the same on every Python."""
-    return crc32(repr(value).encode()) % GROUPS
-
-
-@attrs.define(eq=False)
-class Reflection:
-    """One mirror, and what was seen of it.
-
-    Args:
-        name: for people.
-        mirror: the thing itself.
-        shown: where each object stood when it was last seen, also before it was opened again.
-        raised: how often functions of the user have raised.
-        warm: whether it began with what was saved, and was not proven since.
-        heard: the highest epoch that surely reached it.
-        told: the highest epoch that may have reached it, by answers and beats too.
-        followed: where each object stood when the one who follows was last told.
-        index: its objects by group.
-        unique: likewise, one of each group; the function raises for the last group.
-        where: the objects of the first group.
-    """
-
-    name: str
-    mirror: mirror[Any]
-    shown: dict[str, Place]
-    raised: list[int]
-    warm: bool = False
-    heard: int = 0
-    told: int = 0
-    followed: dict[str, Place] = attrs.field(factory=dict)
-    index: Index[int, Any] | None = None
-    unique: UniqueIndex[int, Any] | None = None
-    where: Where[Any] | None = None
 
 
 class MirrorJudge:
@@ -92,7 +50,9 @@ class MirrorJudge:
             if now is not None:
                 self._broken("P2", f"holds {key}, which is not one of its objects")
             return
-        if now not in (was, place) and not (now is None and self._content(key, place) == GONE):
+        forgets = now is None and self._content(key, place) == GONE
+        remembers = was is None and now is not None and self._journal.is_floor(key, now)  # beside what it cannot read
+        if now not in (was, place) and not forgets and not remembers:
             self._broken("P1", f"went from {key} {was} to {now} when it heard {place}")
         if now == place != was:
             if place[0] < seen.heard:
