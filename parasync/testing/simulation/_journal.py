@@ -99,10 +99,13 @@ class Journal:
         """Whether a floor was there, and nothing of this object above or below it."""
         return place in self.floors and key not in self.floors[place]
 
+    def below_floor(self, key: str, place: Place) -> bool:
+        """Whether an object was gone at a floor that is not below a version."""
+        return any(floor >= place and key not in alive for floor, alive in self.floors.items())
+
     def forgotten(self, key: str, place: Place) -> bool:
         """Whether an object was deleted at a version, and that may be remembered by nobody."""
-        above = any(floor >= place and key not in alive for floor, alive in self.floors.items())
-        return above and (place == NOWHERE or self.content(key, place) == GONE)
+        return self.below_floor(key, place) and (place == NOWHERE or self.content(key, place) == GONE)
 
     def stations(self, key: str, place: Place) -> list[Place]:
         """Where an object may stand that somebody has seen at a version: there, or at a floor above where it was deleted."""

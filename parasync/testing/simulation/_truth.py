@@ -52,11 +52,11 @@ class Truth:
         """It must not stand below all that anybody's disk held since then, or, where nothing gets lost, what was published."""
         if self._topology.monolith:
             newest = self.published[key]
-            if place < newest and not (place == NOWHERE and self._journal.forgotten(key, newest)):
+            if place < newest and not (place == NOWHERE and self._journal.below_floor(key, newest)):
                 self._journal.broken("P6", who, f"is sure of {key} at {place}; published was {self.published[key]}")
             return
         lowest = min(disk.lowest_since(key, since_s - SLACK_S) for disk in self._disks)
-        if place < lowest and not (place == NOWHERE and self._journal.forgotten(key, lowest)):
+        if place < lowest and not (place == NOWHERE and self._journal.below_floor(key, lowest)):
             self._journal.broken("P6", who, f"is sure of {key} at {place} since {since_s:.6f}, where {lowest} was stored")
 
     def shows(self, who: str, key: str, place: Place, value: Any, *, deleted: bool) -> None:
