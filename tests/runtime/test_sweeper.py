@@ -171,29 +171,28 @@ async def test_a_reader_that_was_away_for_longer_hears_of_the_deletion() -> None
 @in_virtual_time
 async def test_a_floor_is_told_once_all_that_was_stored_below_it_was_sent() -> None:
     store = Disk()
-    async with BeatingTransport() as bus, owner_of(bus, store, beat_interval_s=1.0) as owner:
-        async with mirror_of(bus) as notes:
-            floor = await gone(owner, "b", "b", "b")
-            await passing(3.0)
-            store.told.clear()
-            writing = asyncio.create_task(owner.put("a", "below the floor"))
-            await passing(1.0)
-            await dropped(owner)
-            assert (await store.state("note")).floor == floor
-            await passing(3.0)
-            assert {beat.floor for beat in bus.beats} == {ABSENT}, "what was stored is not sent yet"
-            assert (await compared(bus)).floor == ABSENT
-            bus.unsent = {KEY}
-            store.told.set()
-            version = await writing
-            assert version < floor
-            await passing(3.0)
-            assert {beat.floor for beat in bus.beats} == {ABSENT}, "nor is it now"
-            bus.unsent = set()
-            await passing(3.0)
-            assert (bus.beats[-1].floor, notes._core.floor) == (floor, floor)
-            assert (dict(notes), notes.status) == ({"a": "below the floor"}, Status.OK)
-            assert owner.epoch == floor.epoch, "and nobody took it for a loss of history"
+    async with BeatingTransport() as bus, owner_of(bus, store, beat_interval_s=1.0) as owner, mirror_of(bus) as notes:
+        floor = await gone(owner, "b", "b", "b")
+        await passing(3.0)
+        store.told.clear()
+        writing = asyncio.create_task(owner.put("a", "below the floor"))
+        await passing(1.0)
+        await dropped(owner)
+        assert (await store.state("note")).floor == floor
+        await passing(3.0)
+        assert {beat.floor for beat in bus.beats} == {ABSENT}, "what was stored is not sent yet"
+        assert (await compared(bus)).floor == ABSENT
+        bus.unsent = {KEY}
+        store.told.set()
+        version = await writing
+        assert version < floor
+        await passing(3.0)
+        assert {beat.floor for beat in bus.beats} == {ABSENT}, "nor is it now"
+        bus.unsent = set()
+        await passing(3.0)
+        assert (bus.beats[-1].floor, notes._core.floor) == (floor, floor)
+        assert (dict(notes), notes.status) == ({"a": "below the floor"}, Status.OK)
+        assert owner.epoch == floor.epoch, "and nobody took it for a loss of history"
 
 
 @in_virtual_time
@@ -230,20 +229,19 @@ async def test_until_then_answers_tell_what_the_store_has_forgotten() -> None:
 
 @in_virtual_time
 async def test_what_is_sent_late_and_was_dropped_meanwhile_is_not_counted() -> None:
-    async with BeatingTransport() as bus, owner_of(bus, beat_interval_s=1.0) as owner:
-        async with mirror_of(bus) as notes:
-            await owner.put("a", "x")
-            await gone(owner, "b", "b", "b")
-            await passing(3.0)
-            bus.unsent = {KEY}
-            await owner.delete("a")
-            await dropped(owner)
-            heart = owner._desk.heart
-            await passing(3.0)
-            bus.unsent = set()
-            await passing(3.0)
-            assert (bus.beats[-1].count, bus.beats[-1].digest, heart.count(), heart.digest().total) == (0, 0, 0, 0)
-            assert (dict(notes), notes.status) == ({}, Status.OK)
+    async with BeatingTransport() as bus, owner_of(bus, beat_interval_s=1.0) as owner, mirror_of(bus) as notes:
+        await owner.put("a", "x")
+        await gone(owner, "b", "b", "b")
+        await passing(3.0)
+        bus.unsent = {KEY}
+        await owner.delete("a")
+        await dropped(owner)
+        heart = owner._desk.heart
+        await passing(3.0)
+        bus.unsent = set()
+        await passing(3.0)
+        assert (bus.beats[-1].count, bus.beats[-1].digest, heart.count(), heart.digest().total) == (0, 0, 0, 0)
+        assert (dict(notes), notes.status) == ({}, Status.OK)
 
 
 @in_virtual_time
@@ -348,17 +346,16 @@ async def test_where_nobody_can_ask_the_store_forgets_as_well() -> None:
 
 @in_virtual_time
 async def test_where_nothing_is_lost_a_mirror_asks_now_and_then_what_it_may_forget() -> None:
-    async with InProcessTransport() as bus, owner_of(bus) as owner:
-        async with mirror_of(bus) as notes:
-            await notes.ready()
-            idents = [str(number) for number in range(TOMBSTONES_MAX)]
-            await gone(owner, *idents)
-            await passing(FORGET_INTERVAL_S + 60.0)
-            assert len(notes._core.tombstones) == TOMBSTONES_MAX, "so few may stay"
-            await gone(owner, "one more")
-            await passing(60.0)
-            assert (set(notes._core.held), notes.status) == ({"note:one more"}, Status.OK)
-            assert set(notes._core.tombstones) == {"note:one more"}, "it is too young"
+    async with InProcessTransport() as bus, owner_of(bus) as owner, mirror_of(bus) as notes:
+        await notes.ready()
+        idents = [str(number) for number in range(TOMBSTONES_MAX)]
+        await gone(owner, *idents)
+        await passing(FORGET_INTERVAL_S + 60.0)
+        assert len(notes._core.tombstones) == TOMBSTONES_MAX, "so few may stay"
+        await gone(owner, "one more")
+        await passing(60.0)
+        assert (set(notes._core.held), notes.status) == ({"note:one more"}, Status.OK)
+        assert set(notes._core.tombstones) == {"note:one more"}, "it is too young"
 
 
 @in_virtual_time
