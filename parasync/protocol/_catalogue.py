@@ -73,8 +73,12 @@ class Catalogue:
     def raise_floor(self, floor: Version) -> None:
         """Drop the tombstones at or below a floor; a lower one than before changes nothing."""
         self.floor = max(self.floor, floor)
-        for key in [key for key, version in self._dead.items() if version <= self.floor]:
+        dropped = [key for key, version in self._dead.items() if version <= self.floor]
+        for key in dropped:
             self.move(key, None)
+        if len(dropped) > len(self):  # a dict from which much was deleted keeps the memory of that
+            self._buckets = tuple(map(dict, self._buckets))
+            self._dead = dict(self._dead)
 
     def keys_of(self, scan: Scan, others: Iterable[str] = (), *, limit: int = SCAN_KEYS_MAX) -> list[str]:
         """The keys in the range of a scan, in its order: those that stand here, and those of the others that belong there.

@@ -86,7 +86,10 @@ class MemoryStore:
                 floor = max(held.state.floor, *old)
                 for key, (version, _) in dead.items():
                     if version <= floor:
-                        del held.objects[key], held.tombstones[key]
+                        del held.objects[key]
+                # Made anew, since a dict from which much was deleted keeps the memory of that.
+                held.objects = dict(held.objects)
+                held.tombstones = {key: None for key in held.tombstones if key in held.objects}
                 held.ordered = []
                 held.state = attrs.evolve(held.state, floor=floor)
             return held.state

@@ -30,7 +30,7 @@ FLOORS: Final = (
     Mutant(Replica, "answer_received", "absent is deleted at the floor", "floor.sequence, floor.epoch", "0, 0"),
     Mutant(Mirror, "learn", "absent is deleted at the floor of the answer", "Position(floor, TOMBSTONE", "Position(asked.version if asked else floor, TOMBSTONE"),
     Mutant(Mirror, "learn", "absent in a mirror is deleted at the floor", "floor=floor", "floor=self.floor"),
-    Mutant(Holdings, "_adopt", "a mirror forgets with the authority", "if version <= floor:", "if False:"),
+    Mutant(Holdings, "_adopt", "a mirror forgets with the authority", "if version <= floor]", "if False]"),
     Mutant(Holdings, "_adopt", "a floor never goes down", "floor <= self.floor", "floor == self.floor"),
     Mutant(Holdings, "_keep", "what is below the floor is not held", "held.version <= self.floor", "False"),
     Mutant(Holdings, "_digest_at", "tombstones are compared above the floor", "floor <= self.floor", "True"),

@@ -197,10 +197,10 @@ class Patron:
 
         self.call(key, write)
 
-    def sweep(self) -> None:
-        """Drop all tombstones, as if they were old."""
+    def sweep(self, ttl_s: float) -> None:
+        """Drop the tombstones of this age, in seconds; below 0, all."""
         if self.owner is not None:
-            sweeping = self.owner._desk.sweeper.sweep(ttl_s=-1.0)
+            sweeping = self.owner._desk.sweeper.sweep(ttl_s)
             task = asyncio.create_task(sweeping, name=f"{self.name} sweeps")
             self._work.add(task)
             task.add_done_callback(self._work.discard)

@@ -135,7 +135,7 @@ class _Drawing:
         for _ in range(_one_of(chance, (1, 3, 6))):
             self.add("write", _index(chance), _index(chance), 0, "delete")
         for _ in range(_one_of(chance, (0, 2, 5))):
-            self.add("sweep", _index(chance))
+            self.add("sweep", _index(chance), _one_of(chance, (-1.0, -1.0, 0.5, 2.0)))
 
     def lives(self, faults: ProcessFaults) -> None:
         """Ends of authorities, and beginnings after them, each with the data and the clock that it finds."""

@@ -262,8 +262,8 @@ class World:
             if frame is not None:
                 self._wire.publish(name, frame)
 
-    def _sweep(self, who: int) -> None:
-        _pick(self.patrons, who).sweep()
+    def _sweep(self, who: int, ttl_s: float) -> None:
+        _pick(self.patrons, who).sweep(ttl_s)
 
     def _kill(self, who: int, point: str) -> None:
         _pick(self.patrons, who).kill(point)
