@@ -49,7 +49,8 @@ def facts(digest: Digest) -> tuple[int, int, list[int]]:
 
 near = st.builds(Position, st.builds(Version, st.integers(0, 2), st.integers(0, 2)), st.sampled_from([0, 0, 1]))
 """Few positions, so that tombstones are often at a floor."""
-changes = st.tuples(st.sampled_from(KEYS[:9]) | keys, st.none() | positions | near) | near.map(lambda position: position.version)
+moved = st.tuples(st.sampled_from(KEYS[:9]) | keys, st.none() | positions | near)
+changes = moved | near.map(lambda position: position.version)
 
 
 @given(st.dictionaries(keys, positions, max_size=5), near, st.lists(changes, max_size=30))

@@ -30,10 +30,18 @@ class Disk:
         faults: what it does to calls.
         journal: is told of every write.
         readable: says whether readers can read this number in this schema version.
+        shared: whether there is no other disk.
     """
 
     def __init__(
-        self, name: str, make: Callable[[], Store], faults: StoreFaults, journal: Journal, readable: Callable[[int, str], bool]
+        self,
+        name: str,
+        make: Callable[[], Store],
+        faults: StoreFaults,
+        journal: Journal,
+        readable: Callable[[int, str], bool],
+        *,
+        shared: bool = False,
     ) -> None:
         self.name = name
         self.journal = journal
@@ -41,6 +49,8 @@ class Disk:
         """Where each object is now."""
         self.history: defaultdict[str, list[Moment]] = defaultdict(list)
         """Where each object was since when."""
+        self.shared = shared
+        """Whether nobody ever had another disk."""
         self.floor = NOWHERE
         """Up to there nobody remembers what was deleted."""
         self.lost = False
@@ -206,7 +216,10 @@ class Access:
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         """See `Store`."""
         self._alive()
-        self.disk.journal.reached["lost history was noticed"] += 1
+        journal = self.disk.journal
+        journal.reached["lost history was noticed"] += 1
+        if self.disk.shared and not self.disk.lost and not journal.fired["rogue"]:
+            journal.broken("P9", self.who, "takes history for lost, and nothing was")
         return await self.disk.store.history_lost(topic, epoch)
 
     async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:

@@ -76,7 +76,7 @@ class World:
         def readable(number: int, schema_version: str) -> bool:
             return number not in self._unreadable and schema_version.startswith(f"{major}.")
 
-        return Disk(name, self._topology.store, faults, self.journal, readable)
+        return Disk(name, self._topology.store, faults, self.journal, readable, shared=self._topology.disks == "shared")
 
     def _strikes_of(self, who: str) -> frozenset[Struck] | None:
         """What may strike one party; None for whatever the rates say."""
