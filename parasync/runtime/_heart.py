@@ -135,7 +135,7 @@ class Heart:
         unsent, catalogue = self._unsent(), self._catalogue
         digest = catalogue.digest.copy()
         for key, position in unsent.items():
-            digest.replace(key, catalogue.get(key), catalogue.kept(position))
+            digest.replace(key, catalogue.get(key), position)
         return digest
 
     @property
@@ -164,8 +164,7 @@ class Heart:
     def count(self) -> int:
         """How many objects are stored, but for writes that are under way."""
         unsent, catalogue = self._unsent(), self._catalogue
-        kept = {key: catalogue.kept(position) is not None for key, position in unsent.items()}
-        return len(catalogue) + sum(kept[key] - (catalogue.get(key) is not None) for key in unsent)
+        return len(catalogue) + sum(catalogue.get(key) is None for key in unsent)
 
     def keys_of(self, scan: Scan) -> list[str]:
         """What the asker names and what is stored in the range of a scan; one more than an answer may name tells of more."""

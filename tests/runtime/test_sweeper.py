@@ -30,7 +30,7 @@ from parasync.stores import Draft, Outcome, TopicState
 from tests.beating import BeatingTransport
 from tests.runtime.kit import KEY, NOTES, A, pace, terms
 from tests.runtime.scanning import compared, scanned
-from tests.virtual_time import in_virtual_time, passing
+from tests.virtual_time import in_virtual_time, now_s, passing
 
 TTL_S = 80.0
 LONG_S = TTL_S * 1.5
@@ -86,6 +86,11 @@ async def gone(owner: authority[str], *idents: str) -> Version:
     return version
 
 
+def sweepers() -> list[str]:
+    """The tasks that are under way."""
+    return [task.get_name() for task in asyncio.all_tasks() if "sweeper" in task.get_name()]
+
+
 async def dropped(owner: authority[str]) -> None:
     """All tombstones are dropped now, as if they were old."""
     await owner._desk.sweeper.sweep(ttl_s=-1.0)
@@ -124,6 +129,22 @@ async def test_the_floor_rises_in_time_and_everybody_forgets_together() -> None:
             assert version == Version(floor.epoch, floor.sequence + 1)
             await passing(6.0)
             assert (notes["a"], note.get(), notes.status, note.status) == ("again", "again", Status.OK, Status.OK)
+
+
+@in_virtual_time
+async def test_a_deletion_that_is_put_above_the_floor_is_no_gap() -> None:
+    async with BeatingTransport() as bus, owner_of(bus) as owner:
+        notes, note = readers_of(bus)
+        async with notes, note:
+            version = await owner.put("a", "x")
+            await gone(owner, *"bbbb")
+            await dropped(owner)
+            await passing(20.0)
+            asked = len(bus.asks)
+            assert await owner.delete("a") == Version(version.epoch, 9)
+            await passing(20.0)
+            assert (dict(notes), note.peek(), notes.status, note.status) == ({}, None, Status.OK, Status.OK)
+            assert (notes.stats.gaps, note.stats.gaps, len(bus.asks)) == (0, 0, asked)
 
 
 @in_virtual_time
@@ -269,7 +290,7 @@ async def test_a_deletion_of_which_nobody_knew_and_that_was_dropped_is_told() ->
 
 
 @in_virtual_time
-async def test_a_store_that_fails_or_hangs_only_keeps_its_tombstones(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_store_that_fails_only_keeps_its_tombstones(caplog: pytest.LogCaptureFixture) -> None:
     store = Disk()
     async with BeatingTransport() as bus, owner_of(bus, store) as owner:
         floor = await gone(owner, "a")
@@ -278,22 +299,39 @@ async def test_a_store_that_fails_or_hangs_only_keeps_its_tombstones(caplog: pyt
             await passing(LONG_S)
         assert "could not drop old tombstones: the store raised OSError" in caplog.text
         assert store.raised > 5
-        store.open.clear()
-        beats, raised = len(bus.beats), store.raised
-        await passing(LONG_S)
-        assert store.raised > raised + 2, "who hangs is left behind"
-        assert len(bus.beats) > beats + 10
         assert (await store.state("note")).floor == ABSENT
-        store.open.set()
         store.error = None
         await passing(30.0)
         assert bus.beats[-1].floor == floor
+
+
+@in_virtual_time
+async def test_a_store_that_hangs_is_left_behind() -> None:
+    store = Disk()
+    async with BeatingTransport() as bus, owner_of(bus, store) as owner:
+        floor = await gone(owner, "a")
         store.open.clear()
-        await passing(20.0)
-    assert not [task for task in asyncio.all_tasks() if "sweeper" in task.get_name()]
-    raised = store.raised
-    await passing(LONG_S)
-    assert store.raised == raised, "who was closed looks no more"
+        await passing(LONG_S)
+        assert store.raised > 5
+        assert len(bus.beats) > 20, "nobody waits for it"
+        store.open.set()
+        await passing(30.0)
+        assert bus.beats[-1].floor == floor
+
+
+@in_virtual_time
+async def test_who_was_closed_looks_no_more() -> None:
+    store = Disk()
+    async with BeatingTransport() as bus:
+        async with owner_of(bus, store):
+            store.open.clear()
+            await passing(13.0)
+            assert sweepers()
+            closing_s = now_s()
+        assert (now_s(), sweepers()) == (closing_s, []), "a store that hangs holds nobody up"
+        raised = store.raised
+        await passing(LONG_S)
+        assert store.raised == raised
 
 
 @in_virtual_time
@@ -341,21 +379,20 @@ async def test_where_nobody_can_ask_the_store_forgets_as_well() -> None:
         raised = store.raised
         await passing(LONG_S)
         assert store.raised == raised
-    assert not [task for task in asyncio.all_tasks() if "sweeper" in task.get_name()]
+    assert not sweepers()
 
 
+@pytest.mark.parametrize(("count", "left"), [(TOMBSTONES_MAX, TOMBSTONES_MAX), (TOMBSTONES_MAX + 1, 0)])
 @in_virtual_time
-async def test_where_nothing_is_lost_a_mirror_asks_now_and_then_what_it_may_forget() -> None:
+async def test_where_nothing_is_lost_a_mirror_asks_now_and_then_what_it_may_forget(count: int, left: int) -> None:
     async with InProcessTransport() as bus, owner_of(bus) as owner, mirror_of(bus) as notes:
         await notes.ready()
-        idents = [str(number) for number in range(TOMBSTONES_MAX)]
-        await gone(owner, *idents)
-        await passing(FORGET_INTERVAL_S + 60.0)
-        assert len(notes._core.tombstones) == TOMBSTONES_MAX, "so few may stay"
-        await gone(owner, "one more")
-        await passing(60.0)
-        assert (set(notes._core.held), notes.status) == ({"note:one more"}, Status.OK)
-        assert set(notes._core.tombstones) == {"note:one more"}, "it is too young"
+        await gone(owner, *map(str, range(count)))
+        await passing(FORGET_INTERVAL_S / 2)
+        assert len(notes._core.tombstones) == len(notes._core.held) == count
+        await passing(FORGET_INTERVAL_S)
+        assert len(notes._core.tombstones) == len(notes._core.held) == left
+        assert notes.status is Status.OK
 
 
 @in_virtual_time
