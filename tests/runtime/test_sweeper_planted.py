@@ -14,6 +14,7 @@ from parasync.protocol._proofs import Proofs
 from parasync.runtime._desk import Desk
 from parasync.runtime._heart import Heart
 from parasync.runtime._mirroring import TOMBSTONES_MAX, Mirroring
+from parasync.runtime._pen import Pen
 from parasync.runtime._repairs import Repairs
 from parasync.runtime._sweeper import Sweeper
 from tests.protocol import test_mirror, test_pulse
@@ -74,6 +75,14 @@ PLANTED: Final[tuple[tuple[Mutant, Callable[..., Any]], ...]] = (
     (
         Mutant(Mirror, "request", "an ask carries the floor", "floor=self.floor", "floor=type(self.floor)(0, 0)"),
         test_mirror.test_what_was_saved_is_shown_and_not_proven,
+    ),
+    (
+        Mutant(Mirror, "learn", "absent in a mirror is deleted at the floor", "floor=floor", "floor=type(floor)(0, 0)"),
+        test_sweeper.test_a_reader_that_was_away_for_longer_hears_of_the_deletion,
+    ),
+    (
+        Mutant(Pen, "_publish", "a deletion that jumps is no gap", "elif draft.kind is TOMBSTONE:", "elif False:"),
+        test_sweeper.test_a_deletion_that_is_put_above_the_floor_is_no_gap,
     ),
     (
         Mutant(Mirroring, "_reconcile", "where nothing is lost a mirror forgets too", "> TOMBSTONES_MAX", "< 0"),

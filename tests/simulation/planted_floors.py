@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from parasync.protocol import Catalogue, Mirror, Replica
-from parasync.protocol._holdings import Holdings
-from parasync.protocol._proofs import Proofs
+from parasync.protocol import Catalogue, Replica
 from parasync.stores import _memory
 from parasync.stores._memory import MemoryStore
 from tests.protocol.mutants import Mutant
 
 FLOORS: Final = (
     Mutant(MemoryStore, "raise_floor", "the floor rises", "attrs.evolve(held.state, floor=floor)", "held.state"),
-    Mutant(MemoryStore, "raise_floor", "what is below the floor is dropped", "if version <= floor:", "if version in old:"),
     Mutant(_memory, "next_version", "what begins is put above the floor", "current is None or deletes", "deletes"),
     Mutant(_memory, "next_version", "what ends is put above the floor", "current is None or deletes", "current is None"),
     Mutant(Replica, "answer_received", "absent is deleted at the floor", "floor.sequence, floor.epoch", "0, 0"),
     Mutant(Catalogue, "raise_floor", "a catalogue forgets", "self.move(key, None)", "pass"),
-    Mutant(Holdings, "_adopt", "a mirror forgets with the authority", "if version <= floor]", "if False]"),
-    Mutant(
-        Proofs, "beat_received", "a floor comes with a proof",
-        "self._heard.append(",
-        "self._adopt(beat.floor); self._heard.append(",
-    ),
-    Mutant(Mirror, "learn", "absent in a mirror is deleted at the floor", "floor=floor", "floor=type(floor)(0, 0)"),
-)  # fmt: skip
+)
