@@ -13,8 +13,9 @@ from typing import Final
 from parasync.errors import UsageError
 from parasync.protocol._digest import Digest, bucket_of, bucket_of_bytes, packed, unpacked
 from parasync.protocol._keys import parse_key
-from parasync.protocol._positions import Position
+from parasync.protocol._positions import TOMBSTONE_CHECKSUM, Position
 from parasync.protocol._scans import BUCKETS, SCAN_KEYS_MAX, Scan
+from parasync.protocol._version import ABSENT, Version
 
 
 class Catalogue:
@@ -22,12 +23,16 @@ class Catalogue:
 
     Args:
         objects: the keys and positions to begin with, each key once.
+        floor: tombstones at and below it stand nowhere.
     """
 
-    __slots__ = ("_buckets", "digest")
+    __slots__ = ("_buckets", "_dead", "digest", "floor")
 
-    def __init__(self, objects: Iterable[tuple[str, Position]] = ()) -> None:
+    def __init__(self, objects: Iterable[tuple[str, Position]] = (), *, floor: Version = ABSENT) -> None:
         self._buckets: tuple[dict[str, bytes], ...] = tuple({} for _ in range(BUCKETS))
+        self._dead: dict[str, Version] = {}
+        self.floor = floor
+        """Where what stands nowhere was deleted, if it ever was; see `raise_floor`."""
         self.digest: Final = Digest()
         """That of the objects; only the catalogue changes it."""
         for key, position in objects:
@@ -43,6 +48,11 @@ class Catalogue:
 
     def move(self, key: str, position: Position | None) -> None:
         """The object stands there now; None: it is gone without a tombstone."""
+        position = self.kept(position)
+        if position is not None and position.checksum == TOMBSTONE_CHECKSUM:
+            self._dead[key] = position.version
+        elif self._dead:
+            self._dead.pop(key, None)
         data = key.encode()
         number = bucket_of_bytes(data)
         bucket = self._buckets[number]
@@ -54,6 +64,21 @@ class Catalogue:
         else:
             bucket[key] = new
         self.digest.move(data, number, old, new)
+
+    def kept(self, position: Position | None) -> Position | None:
+        """Where an object stands that was put there: nowhere, if that is a tombstone at or below the floor."""
+        dead = position is not None and position.checksum == TOMBSTONE_CHECKSUM
+        return None if dead and position is not None and position.version <= self.floor else position
+
+    def raise_floor(self, floor: Version) -> None:
+        """Drop the tombstones at or below a floor; a lower one than before changes nothing."""
+        self.floor = max(self.floor, floor)
+        dropped = [key for key, version in self._dead.items() if version <= self.floor]
+        for key in dropped:
+            self.move(key, None)
+        if len(dropped) > len(self):  # a dict from which much was deleted keeps the memory of that
+            self._buckets = tuple(map(dict, self._buckets))
+            self._dead = dict(self._dead)
 
     def keys_of(self, scan: Scan, others: Iterable[str] = (), *, limit: int = SCAN_KEYS_MAX) -> list[str]:
         """The keys in the range of a scan, in its order: those that stand here, and those of the others that belong there.

@@ -178,10 +178,12 @@ class Holdings(Generic[T]):
         self.floor = floor
         self._unheld = Held(Envelope(None, "0.0", floor.sequence, floor.epoch, kind=TOMBSTONE), None)
         self.rules.held = self._unheld
-        for key, version in list(self.tombstones.items()):
-            if version <= floor:
-                self._moved(key, Position(version, TOMBSTONE_CHECKSUM), None)
-                self.held.pop(key, None)
+        dropped = [(key, version) for key, version in self.tombstones.items() if version <= floor]
+        for key, version in dropped:
+            self._moved(key, Position(version, TOMBSTONE_CHECKSUM), None)
+            self.held.pop(key, None)
+        if dropped:  # a dict from which much was deleted keeps the memory of that
+            self.tombstones = dict(self.tombstones)
 
 
 def share(held: Held[Any], epoch: int) -> None:

@@ -65,8 +65,10 @@ class Pulse:
 
     def is_past(self, key: str, position: Position) -> bool:
         """Whether an earlier life has written it, and something newer was stored when this one began: it only comes late."""
-        last = self.catalogue.get(key) if position.version.epoch < self.epoch else None
-        return last is not None and last.version > position.version
+        if position.version.epoch >= self.epoch:
+            return False
+        last = self.catalogue.get(key)
+        return position.version < (self.catalogue.floor if last is None else last.version)
 
     def beat(self, now_s: float, *, settled_s: float = math.inf, floor: Version, history_epoch: int) -> Beat:
         """The next beat, which is sent now.

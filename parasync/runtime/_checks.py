@@ -5,11 +5,15 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from parasync.codec import META_BYTES_MAX, META_ENTRIES_MAX, meta_fits
 from parasync.errors import EncodeError, UsageError
 from parasync.protocol import Envelope, Version
 from parasync.transports._wire import IDEMPOTENCY_CHARS_MAX
+
+TOMBSTONE_TTL_S: Final = 7 * 24 * 3600.0
+"""After how many seconds the trace of a deletion is dropped, unless told otherwise."""
 
 
 def check_kind(name: str, value: object, kind: type, example: str) -> None:
@@ -94,3 +98,14 @@ def check_wait(name: str, value_s: float) -> None:
     """
     if not isinstance(value_s, int | float) or math.isnan(value_s):
         raise UsageError(f"got {name}={value_s!r}, expected a number of seconds")
+
+
+def check_ttl(ttl_s: object, least_s: float) -> None:
+    """Raise unless tombstones become old enough.
+
+    Raises:
+        UsageError: it is no number of seconds, or below the least.
+    """
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not ttl_s >= least_s:
+        expected = f"at least takeover_after_s={least_s!r}, or math.inf for never"
+        raise UsageError(f"got tombstone_ttl_s={ttl_s!r}, expected {expected}")

@@ -48,6 +48,7 @@ from parasync.runtime._office import Office, Terms
 from parasync.runtime._pen import publish_stored
 from parasync.runtime._refusals import Refusals
 from parasync.runtime._scanning import Page, check_scan_of
+from parasync.runtime._sweeper import Sweeper
 from parasync.stores import Draft
 from parasync.transports._protocol import Responder, SyncTransport, Unsubscribe
 
@@ -88,6 +89,7 @@ class Desk:
         """Publishes what is stored already; whoever writes as well has to know of it."""
         self.office = Office(topic, transport, store, terms, self.respond)
         self.heart = Heart(topic, transport, store, terms, self.office, lambda: self.loading)
+        self.sweeper = Sweeper(topic, transport, store, terms, self.office, self.heart)
         self.repair: Callable[[str, object], None] = lambda _, write: self.heart.write_ends(write)
         """Publishes what is stored of an object, of which nobody knows that, and ends the write."""
 
@@ -99,12 +101,14 @@ class Desk:
         """
         await self.office.open()
         self.heart.open()
+        self.sweeper.open()
         self._unlist = enlist(self._transport, self)
 
     async def close(self) -> None:
         """Stop for good; may be called again."""
         if self._unlist is not None:
             self._unlist()
+        await self.sweeper.close()
         await self.heart.close()
         await self.office.close()
 
@@ -157,25 +161,28 @@ class Desk:
     async def _answer(self, ask: Ask) -> Answer:
         found = await self._found(ask)
         outcomes = self._outcomes(ask, found.stored, frozenset(found.plan.reissue))
-        return Answer(*found.head, outcomes)
+        return Answer(*found.head(found.state.floor), outcomes)
 
     async def _compare(self, compare: Compare) -> Digests:
         found = await self._found(Ask(compare.epoch, (), ()))
         digest = self.heart.digest()
-        return Digests(*found.head, self.heart.lag_s(), digest.count, tuple(digest.buckets))
+        return Digests(*found.head(self.heart.floor), self.heart.lag_s(), digest.count, tuple(digest.buckets))
 
     async def _scan(self, scan: Scan) -> Scanned:
         """What is there that was not named is looked up in the catalogue, and everything is read as for an ask."""
         check_scan_of(self._topic, scan)
-        lag_s, count = self.heart.lag_s(), self.heart.count()
+        # A floor that is told later may be above what is on its way to the catalogue now.
+        lag_s, count, floor = self.heart.lag_s(), self.heart.count(), self.heart.floor
         page = Page(scan, self.heart.keys_of(scan), self._answer_bytes_max())
         ask = page.ask()
         found = first = await self._found(ask)
         # What was read in another life stands in another answer.
-        while found.epoch == first.epoch and page.takes(ask, found.stored, frozenset(found.plan.reissue)):
+        while found.epoch == first.epoch and page.takes(
+            ask, self.heart.dead(ask.keys) | found.stored, frozenset(found.plan.reissue)
+        ):
             ask = page.ask()
             found = await self._found(ask)
-        return Scanned(*first.head, lag_s, count, page.covered, tuple(page.keys), tuple(page.outcomes))
+        return Scanned(*first.head(floor), lag_s, count, page.covered, tuple(page.keys), tuple(page.outcomes))
 
     async def _found(self, ask: Ask) -> Found:
         """What the store has, after what was lost was written anew."""
@@ -260,7 +267,10 @@ class Desk:
         expected = ABSENT if held is None else held.version
         held = held or Envelope(None, "0.0", 0, kind=Kind.TOMBSTONE, checksum=0)
         body = held.value or EncodedBody()
-        draft = Draft(key, body, held.kind, held.schema_version, held.checksum or 0, held.meta, expected, reissue=True)
+        now_s = self._terms.wall_clock()
+        draft = Draft(
+            key, body, held.kind, held.schema_version, held.checksum or 0, held.meta, expected, now_s=now_s, reissue=True
+        )
         write = self.heart.write_begins()
         try:
             version, _ = await self._store.write(self._topic, self.office.epoch, draft)

@@ -19,10 +19,9 @@ class Found:
     stored: dict[str, Envelope[EncodedBody | None]]
     plan: Plan
 
-    @property
-    def head(self) -> tuple[int, int, float, Version, int]:
-        """With what an answer begins."""
-        return self.epoch, self.beat, self.uptime_s, self.state.floor, self.state.history_epoch
+    def head(self, floor: Version) -> tuple[int, int, float, Version, int]:
+        """With what an answer begins that tells of this floor."""
+        return self.epoch, self.beat, self.uptime_s, floor, self.state.history_epoch
 
     @property
     def needs_repair(self) -> bool:

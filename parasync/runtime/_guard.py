@@ -32,6 +32,11 @@ class GuardedStore:
         with _as(StoreError, "nobody knows whether it was noted"):
             return await self._store.history_lost(topic, epoch)
 
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        """See `Store`."""
+        with _as(StoreError, "nobody knows whether the floor was raised"):
+            return await self._store.raise_floor(topic, epoch, before_s=before_s)
+
     async def state(self, topic: str) -> TopicState:
         """See `Store`."""
         with _as(StoreError, "nothing was read"):

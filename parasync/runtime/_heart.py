@@ -16,14 +16,20 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Final
 
-from parasync.protocol import SCAN_KEYS_MAX, Beat, Catalogue, Digest, Envelope, Position, Pulse, Scan, Version
+from parasync.protocol import (
+    Beat,
+    Position,
+    Pulse,
+    Version,
+)
 from parasync.runtime._guard import GuardedStore, ends_this_task, named
+from parasync.runtime._ledger import Ledger
 from parasync.runtime._office import Office, Terms
 from parasync.stores import TopicState
-from parasync.transports._protocol import AskTransport, SyncTransport, beats_over
+from parasync.transports._protocol import AskTransport, SyncTransport
 
 logger: Final = logging.getLogger("parasync")
 
@@ -31,7 +37,7 @@ FOLDED_MAX: Final = 512
 """How many objects that were published are moved in the catalogue in one turn of the event loop, where no beat does it."""
 
 
-class Heart:
+class Heart(Ledger):
     """Beats in the name of one authority while it serves; not at all over a transport that loses nothing.
 
     Args:
@@ -52,29 +58,26 @@ class Heart:
         office: Office,
         loading: Callable[[], bool],
     ) -> None:
-        asks = isinstance(transport, AskTransport) and transport.capabilities.ask
-        self._bus = beats_over(transport) if asks else None
+        super().__init__(transport, office)
         self._transport = transport
         self._topic = topic
         self._store = store
         self._terms = terms
-        self._office = office
         self._loading = loading
         self._lossless = transport.capabilities.lossless
-        self.published: dict[str, Envelope[Any]] | None = {} if asks else None
-        """For each key, what was published last since the last beat; whoever publishes notes it here, and calls `quicken` for
-        the first. None where nobody can ask for it."""
         self.room: float = math.inf
         """How many objects there may be in `published` before the next beat has to be called for."""
-        self._late: dict[str, tuple[Position, float]] = {}
         self._known: tuple[Pulse, TopicState, float] | None = None
         """What the last look into the store has told, in which life, and when that began."""
         self._writing: dict[object, float] = {}
+        self._rising: tuple[Version, float] | None = None
         self._tried_s = self._made_s = -math.inf
         self._ended_s = math.inf
         """When the oldest write began that has ended since the last beat."""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.sweep: Callable[[], None] = _nothing
+        """Called now and then while the office is open."""
         office.began = self._began
         office.looked = self._looked
 
@@ -110,67 +113,36 @@ class Heart:
     def write_begins(self) -> object:
         """A write begins that may be stored without anybody knowing for a while; returns what to end it with."""
         write = object()
-        # Where nothing is lost, what is missed in an answer comes live.
-        if not self._lossless:
-            self._writing[write] = self._terms.clock()
+        self._writing[write] = self._terms.clock()
         return write
 
     def write_ends(self, write: object) -> None:
         """It was published, or not stored. May be called again."""
         self._ended_s = min(self._ended_s, self._writing.pop(write, math.inf))
 
-    @property
-    def _catalogue(self) -> Catalogue:
-        return Catalogue() if self._office.pulse is None else self._office.pulse.catalogue
+    def floor_is(self, floor: Version) -> None:
+        """The store says where its floor is. It is told once all that was stored until now was sent.
 
-    def version_of(self, key: str) -> Version | None:
-        """The newest version of an object that was published, or was stored when this life began."""
-        noted = (self.published or {}).get(key)
-        if noted is not None:
-            return noted.version
-        known = self._late[key][0] if key in self._late else self._catalogue.get(key)
-        return None if known is None else known.version
-
-    def digest(self) -> Digest:
-        """That of all that is stored, but for writes that are under way."""
-        unsent, catalogue = self._unsent(), self._catalogue
-        digest = catalogue.digest.copy()
-        for key, position in unsent.items():
-            digest.replace(key, catalogue.get(key), position)
-        return digest
-
-    def count(self) -> int:
-        """How many objects are stored, but for writes that are under way."""
-        unsent, catalogue = self._unsent(), self._catalogue
-        return len(catalogue) + sum(catalogue.get(key) is None for key in unsent)
-
-    def keys_of(self, scan: Scan) -> list[str]:
-        """What the asker names and what is stored in the range of a scan; one more than an answer may name tells of more."""
-        return self._catalogue.keys_of(scan, [*scan.keys, *self._unsent()], limit=SCAN_KEYS_MAX + 1)
+        What is new and stands below may still be on its way here: whoever took this floor over would take that for deleted.
+        """
+        if floor > (self.floor if self._rising is None else self._rising[0]):
+            self._rising = floor, self._terms.clock()
 
     def lag_s(self) -> float:
         """How long ago the oldest write began of which nobody knows yet whether it was stored; 0 without one."""
-        return max(0.0, self._terms.clock() - self._oldest_s())
+        # Where nothing is lost, what is missed in an answer comes live.
+        return 0.0 if self._lossless else max(0.0, self._terms.clock() - self._oldest_s())
 
     def _oldest_s(self) -> float:
         """When the oldest write began of which nobody knows yet whether it was stored."""
         return next(iter(self._writing.values()), math.inf)
-
-    def _unsent(self) -> Mapping[str, Position]:
-        """What was published and did not move in the catalogue yet."""
-        pulse = self._office.pulse
-        if self._bus is None or pulse is None:
-            self._fold()
-            return {}
-        unsent = {key: position for key, (position, _) in self._late.items()}
-        unsent |= {key: Position.of(envelope) for key, envelope in (self.published or {}).items()}
-        return {key: position for key, position in unsent.items() if not pulse.is_past(key, position)}
 
     def _began(self) -> None:
         # What an earlier life has stored is in the catalogue with which this one begins.
         if self.published is not None:
             self.published.clear()
         self._late.clear()
+        self._rising = None
         self.begin()
 
     async def _looked(self) -> None:
@@ -178,14 +150,16 @@ class Heart:
         for _ in range(0, len(self.published or ()) if self._bus is None else 0, FOLDED_MAX):
             self._fold(FOLDED_MAX)
             await asyncio.sleep(0)
+        if self._bus is None:
+            self._rise(next(iter(self._writing.values()), math.inf))
+        self.sweep()
 
-    def _fold(self, most: float = math.inf) -> None:
-        """Move what was published, without a beat that tells of it."""
-        pulse, published = self._office.pulse, self.published
-        while pulse is not None and published and most > 0:
-            key, envelope = published.popitem()
-            pulse.sent(key, Position.of(envelope))
-            most -= 1
+    def _rise(self, settled_s: float) -> None:
+        """Tell of a higher floor from now on, if what was stored before that was known is settled."""
+        pulse = self._office.pulse
+        if pulse is not None and self._rising is not None and settled_s > self._rising[1]:
+            pulse.catalogue.raise_floor(self._rising[0])
+            self._rising = None
 
     async def _run(self) -> None:
         terms = self._terms
@@ -219,6 +193,7 @@ class Heart:
         office.check_epoch(state)
         if state.epoch != pulse.epoch:
             return
+        self.floor_is(state.floor)
         self._known = pulse, state, asked_s
         self._call(pulse, state, asked_s)
 
@@ -252,4 +227,9 @@ class Heart:
         waits_s = min((since_s for _, since_s in self._late.values()), default=math.inf)
         settled_s = min(asked_s, self._oldest_s(), waits_s)
         self._made_s = self._terms.clock()
-        return pulse.beat(self._made_s, settled_s=settled_s, floor=state.floor, history_epoch=state.history_epoch)
+        self._rise(settled_s)
+        return pulse.beat(self._made_s, settled_s=settled_s, floor=self.floor, history_epoch=state.history_epoch)
+
+
+def _nothing() -> None:
+    """There is nothing else to do."""

@@ -26,6 +26,10 @@ SCAN_OVERHEAD_BYTES: Final = 8192
 """What a scan may need beside the objects that it names: the prefix, the buckets and where the range begins and ends."""
 SPREAD_WITHOUT_PAUSE_MAX: Final = 4096
 """How many objects are spread over the buckets of a round before other tasks of the loop get their turn."""
+TOMBSTONES_MAX: Final = 1024
+"""Where nothing is lost, a mirror that remembers more deletions than this asks now and then which of them it may forget."""
+FORGET_INTERVAL_S: Final = 3600.0
+"""The shortest time in seconds between two such asks."""
 
 
 class _Ahead(NamedTuple):
@@ -136,6 +140,8 @@ class Mirroring:
             if unheard:
                 self._due_s = now_s  # the interval is jittered already
             self._seat.doubt("not proven for a reconcile interval" if unheard else "no beat has proven it of late")
+        elif now_s - self._ended_s >= FORGET_INTERVAL_S and len(self._seat.core.tombstones) > TOMBSTONES_MAX:
+            self._seat.doubt("many deletions are remembered")
 
     async def _ask(self, now_s: float) -> None:
         """One ask of the round that is under way, or the first of a new one."""

@@ -16,6 +16,7 @@ import attrs
 
 from parasync.errors import ClosedError, FencedError, UsageError
 from parasync.protocol import Beat, Catalogue, Probe, ProbeReply, Pulse, next_epoch
+from parasync.runtime._checks import TOMBSTONE_TTL_S, check_ttl
 from parasync.runtime._guard import ends_this_task, named
 from parasync.runtime._recovery import check_seconds
 from parasync.runtime._stock import catalogue_of
@@ -39,6 +40,8 @@ class Terms:
         takeover_after_s: seconds of silence after which a fenced authority takes over again.
         beat_interval_s: seconds between two beats over a transport that may lose; replicas take three for a silence.
         beat_min_interval_s: seconds between two beats where something was published in between.
+        tombstone_ttl_s: seconds after which the trace of a deletion is dropped, 7 days unless told otherwise; `math.inf` keeps
+            all. Who was away for longer learns of the deletion all the same. It is `takeover_after_s` or more; days are good.
         reissues_per_s_max: how many objects of a lost history are written anew each second; the rest is asked for again.
         clock: monotonic seconds.
         wall_clock: seconds since 1970, for epochs and for the window of idempotency keys.
@@ -46,7 +49,7 @@ class Terms:
         random_bits: a source of random bits, for epochs.
 
     Raises:
-        UsageError: a time is not a number of seconds above 0, the shorter interval is the longer one, or the limit is below 1.
+        UsageError: a time is out of its range, the shorter interval is the longer one, or the limit is below 1.
     """
 
     probe_interval_s: float = 5.0
@@ -54,6 +57,7 @@ class Terms:
     takeover_after_s: float = 15.0
     beat_interval_s: float = 5.0
     beat_min_interval_s: float = 0.5
+    tombstone_ttl_s: float = TOMBSTONE_TTL_S
     reissues_per_s_max: int = 10_000
     clock: Clock = monotonic_s
     wall_clock: Clock = wall_s
@@ -65,6 +69,7 @@ class Terms:
         if self.beat_min_interval_s > self.beat_interval_s:
             longest = f"at most beat_interval_s={self.beat_interval_s!r}"
             raise UsageError(f"got beat_min_interval_s={self.beat_min_interval_s!r}, expected {longest}")
+        check_ttl(self.tombstone_ttl_s, self.takeover_after_s)
         if not isinstance(self.reissues_per_s_max, int) or self.reissues_per_s_max < 1:
             raise UsageError(f"got reissues_per_s_max={self.reissues_per_s_max!r}, expected an int above 0")
 

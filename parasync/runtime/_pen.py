@@ -7,7 +7,7 @@ import logging
 from typing import Any, Final
 
 from parasync.errors import FencedError, IndeterminateError, ParasyncError
-from parasync.protocol import ABSENT, Envelope, Version
+from parasync.protocol import ABSENT, TOMBSTONE, Envelope, Version
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office
@@ -143,6 +143,10 @@ class Pen:
             # Each of the others may have a version between the one that was sent last and this one, and be sent never.
             known = last is not None and last.epoch == version.epoch
             after = last.sequence if last is not None and known else max(0, version.sequence - 1 - others)
+        elif draft.kind is TOMBSTONE:
+            # A deletion that is put above the floor leaves sequences out, and nobody is to look for them.
+            last = self._heart.version_of(draft.key)
+            after = last.sequence if last is not None and last.epoch == version.epoch and last < version else None
         self._send(value, draft, version, after)
 
     def _send(self, value: object, draft: Draft, version: Version, after: int | None) -> None:

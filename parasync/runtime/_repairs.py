@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from parasync.errors import ParasyncError
-from parasync.protocol import Backoff, Envelope
+from parasync.protocol import Backoff, EncodedBody, Envelope, Kind
 from parasync.runtime._guard import GuardedStore
 from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office
@@ -123,7 +123,10 @@ class Repairs:
             epoch = self._office.epoch
             known = self._heart.version_of(key)
             # Whoever claimed the topic meanwhile may have other data, and what was published meanwhile may be newer.
-            read = stored.get(key)
+            read: Envelope[EncodedBody | None] | None = stored.get(key)
+            if read is None and known is not None and known < state.floor:
+                # It was deleted by a write that came to nobody knew what, and the tombstone was dropped.
+                read = Envelope(None, "0.0", state.floor.sequence, state.floor.epoch, kind=Kind.TOMBSTONE, checksum=0)
             if read is not None and read.epoch == epoch == state.epoch and (known in (None, before) or known <= read.version):
                 self._publish(key, read)
             self._end(repair, count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from parasync.protocol import TOMBSTONE_CHECKSUM, Catalogue, Version
+from parasync.protocol import Catalogue, Version
 from parasync.stores import Store
 
 POSITIONS_MAX: Final = 4096
@@ -18,12 +18,11 @@ async def catalogue_of(store: Store, topic: str, floor: Version) -> Catalogue:
     Raises:
         StoreError: the store did not do its part.
     """
-    catalogue, after = Catalogue(), ""
+    catalogue, after = Catalogue(floor=floor), ""
     while True:
         page = await store.positions(topic, after=after, limit=POSITIONS_MAX)
         for key, position in page:
-            if position.checksum != TOMBSTONE_CHECKSUM or position.version > floor:
-                catalogue.move(key, position)
+            catalogue.move(key, position)
         if len(page) < POSITIONS_MAX:
             return catalogue
         after = page[-1][0]

@@ -72,6 +72,28 @@ class MemoryStore:
             held.state = attrs.evolve(held.state, history_epoch=epoch)
             return held.state
 
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        """Drop the tombstones that were written before a moment, and all others at or below the newest of these.
+
+        Raises:
+            FencedError: another epoch claimed the topic.
+        """
+        with self._lock:
+            held = self._claimed(topic, epoch)
+            dead = {key: held.objects[key] for key in held.tombstones}
+            old = [version for version, draft in dead.values() if draft.now_s < before_s]
+            if old:
+                floor = max(held.state.floor, *old)
+                for key, (version, _) in dead.items():
+                    if version <= floor:
+                        del held.objects[key]
+                # Made anew, since a dict from which much was deleted keeps the memory of that.
+                held.objects = dict(held.objects)
+                held.tombstones = {key: None for key in held.tombstones if key in held.objects}
+                held.ordered = []
+                held.state = attrs.evolve(held.state, floor=floor)
+            return held.state
+
     async def state(self, topic: str) -> TopicState:
         """What is known of the topic."""
         with self._lock:
@@ -103,6 +125,10 @@ class MemoryStore:
             below = None if current is None else current[0]
             version = next_version(below, epoch=epoch, floor=held.state.floor, deletes=deletes)
             held.objects[draft.key] = (version, draft)
+            if deletes:
+                held.tombstones[draft.key] = None
+            elif held.tombstones:
+                held.tombstones.pop(draft.key, None)
             if draft.idempotency_key is not None:
                 held.outcomes[draft.key, draft.idempotency_key] = _Remembered(version, draft.checksum, draft.now_s)
                 if len(held.outcomes) > self._keys_max:
@@ -128,7 +154,7 @@ class MemoryStore:
         with self._lock:
             held = self._topics.get(topic, _Topic())
             objects = held.objects
-            # Keys only ever come, so that those of the page before are in order until another one has come.
+            # Keys come one by one, so that those of the page before are in order until another one has come.
             if len(held.ordered) != len(objects):
                 held.ordered = sorted(objects)
             begin = bisect_right(held.ordered, after)
@@ -171,6 +197,7 @@ class _Topic:
     objects: dict[str, _Object] = attrs.Factory(dict)
     outcomes: OrderedDict[tuple[str, str], _Remembered] = attrs.Factory(OrderedDict)
     ordered: list[str] = attrs.Factory(list)
+    tombstones: dict[str, None] = attrs.Factory(dict)
 
 
 def _fenced(stored: int, mine: int) -> FencedError:

@@ -18,6 +18,8 @@
 11. Each method is one transaction, whoever else uses the store at the same time.
 12. When a write is cancelled, it has happened or never will.
 13. `positions` tells where all objects stand, tombstones too: each once, above `after`, in the order of `page`, up to `limit`.
+14. `raise_floor` drops the tombstones written before a moment, and all others at or below the newest of these, to which the
+   floor rises; nothing else changes. No version comes again: in the epoch of the floor, what begins or ends is put above it.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Draft:
         meta: rides along with the version.
         expected: write only if the object is at this version; `ABSENT` demands that it does not exist; None writes anyway.
         idempotency_key: a retry with the same key, for the same object, returns the first outcome.
-        now_s: the wall clock in seconds, to forget idempotency keys by.
+        now_s: the wall clock in seconds, to forget idempotency keys and tombstones by.
         reissue: a tombstone may also be written where nothing exists.
     """
 
@@ -111,6 +113,22 @@ class Store(Protocol):
         Args:
             topic: the name of the topic.
             epoch: that of the authority which serves.
+
+        Raises:
+            FencedError: another epoch claimed the topic; nothing changed.
+            StoreError: the store did not do its part.
+        """
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        """Drop the tombstones that were written before a moment; nothing changes where there are none.
+
+        The floor rises to the newest version among them, and never goes down. Younger tombstones at or below it are dropped
+        too, in the same transaction: nobody can tell them from those any more.
+
+        Args:
+            topic: the name of the topic.
+            epoch: that of the authority which serves.
+            before_s: the moment, compared with the `now_s` of their drafts, in seconds.
 
         Raises:
             FencedError: another epoch claimed the topic; nothing changed.

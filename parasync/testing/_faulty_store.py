@@ -82,7 +82,8 @@ class FaultyStore:
         await self.go_back(0)
 
     async def go_back(self, steps: int) -> None:
-        """Go back now to what was held after the first `steps` changes; a claim, a lost history and a write are one each.
+        """Go back now to what was held after the first `steps` changes; a claim, a lost history, a raised floor
+        and a write are one each.
 
         Args:
             steps: how many changes to keep, 0 or more.
@@ -106,6 +107,10 @@ class FaultyStore:
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         """See `Store`."""
         return await self._change("history_lost", topic, lambda store: store.history_lost(topic, epoch))
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        """See `Store`."""
+        return await self._change("raise_floor", topic, lambda store: store.raise_floor(topic, epoch, before_s=before_s))
 
     async def state(self, topic: str) -> TopicState:
         """See `Store`."""

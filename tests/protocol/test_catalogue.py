@@ -16,6 +16,7 @@ from parasync.protocol import (
     EPOCH_MAX,
     SCAN_KEYS_MAX,
     SEQUENCE_MAX,
+    TOMBSTONE_CHECKSUM,
     Catalogue,
     Digest,
     Position,
@@ -46,15 +47,35 @@ def facts(digest: Digest) -> tuple[int, int, list[int]]:
     return digest.count, digest.total, digest.buckets
 
 
-@given(st.dictionaries(keys, positions, max_size=5), st.lists(st.tuples(keys, st.none() | positions), max_size=30))
-def test_it_is_a_map_with_a_digest(begun: dict[str, Position], moves: list[tuple[str, Position | None]]) -> None:
-    catalogue, model = Catalogue(begun.items()), dict(begun)
-    for key, position in moves:
-        catalogue.move(key, position)
-        if position is None:
-            model.pop(key, None)
+near = st.builds(Position, st.builds(Version, st.integers(0, 2), st.integers(0, 2)), st.sampled_from([0, 0, 1]))
+"""Few positions, so that tombstones are often at a floor."""
+moved = st.tuples(st.sampled_from(KEYS[:9]) | keys, st.none() | positions | near)
+changes = moved | near.map(lambda position: position.version)
+
+
+@given(st.dictionaries(keys, positions, max_size=5), near, st.lists(changes, max_size=30))
+def test_it_is_a_map_with_a_digest_and_a_floor(
+    begun: dict[str, Position], lowest: Position, moves: list[tuple[str, Position | None] | Version]
+) -> None:
+    floor = lowest.version
+    catalogue, model = Catalogue(begun.items(), floor=floor), dict(begun)
+
+    def drop() -> None:
+        for key in [key for key, held in model.items() if held.checksum == TOMBSTONE_CHECKSUM and held.version <= floor]:
+            del model[key]
+
+    drop()
+    for change in moves:
+        if isinstance(change, Version):
+            catalogue.raise_floor(change)
+            floor = max(floor, change)
         else:
-            model[key] = position
+            key, position = change
+            catalogue.move(key, position)
+            model.pop(key, None)
+            model |= {} if position is None else {key: position}
+        drop()
+        assert catalogue.floor == floor
     assert {key: catalogue.get(key) for key in KEYS} == {key: model.get(key) for key in KEYS}
     assert len(catalogue) == len(model)
     digest = Digest()

@@ -126,6 +126,17 @@ def test_what_an_earlier_life_has_written_comes_late() -> None:
     assert [pulse.is_past("k", position) for position in (*before, at(4))] == [True, True, False]
 
 
+def test_what_was_deleted_at_the_floor_does_not_come_back_late() -> None:
+    pulse = a_pulse({"k": Position(Version(EPOCH - 1, 5), TOMBSTONE_CHECKSUM)})
+    pulse.catalogue.raise_floor(Version(EPOCH - 1, 5))
+    before = [Position(Version(EPOCH - 1, sequence), sequence) for sequence in (4, 9)]
+    assert [pulse.is_past("k", position) for position in (*before, at(1))] == [True, False, False]
+    pulse.sent("k", before[0])
+    pulse.sent("gone", Position(Version(EPOCH - 1, 5), TOMBSTONE_CHECKSUM))
+    said = beat(pulse)
+    assert (said.count, said.digest, set(said.named)) == (0, 0, {"gone"})
+
+
 def test_a_store_that_went_back_below_its_own_authority_shows() -> None:
     pulse = a_pulse({"k": at(5)})
     pulse.sent("k", at(4))

@@ -17,6 +17,7 @@ DRAFT = Draft("t:a", EncodedBody(b"x"), Kind.STATE, "1.0", 1)
 CALLS: dict[str, Any] = {
     "claim": lambda store: store.claim("t", 5),
     "history_lost": lambda store: store.history_lost("t", 5),
+    "raise_floor": lambda store: store.raise_floor("t", 5, before_s=1.0),
     "state": lambda store: store.state("t"),
     "write": lambda store: store.write("t", 5, DRAFT),
     "read": lambda store: store.read("t", ["t:a"]),

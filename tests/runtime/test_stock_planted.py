@@ -9,7 +9,6 @@ import pytest
 
 from parasync import InProcessTransport
 from parasync.protocol import Catalogue, Pulse
-from parasync.runtime import _office
 from parasync.runtime._desk import Desk
 from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office
@@ -34,7 +33,11 @@ PLANTED: Final = (
         "self.digest.move(data, number, old",
         "self.digest.move(data, number, None",
     ),
-    Mutant(_office, "catalogue_of", "tombstones are objects like all others", "or position.version > floor", ""),
+    Mutant(
+        Catalogue, "kept", "tombstones are objects like all others",
+        "and position.version <= self.floor",
+        "",
+    ),
     Mutant(
         Office, "_catalogue_of", "stock is taken anew for each epoch",
         "Catalogue() if self._bus is None",

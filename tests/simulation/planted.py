@@ -38,6 +38,7 @@ from parasync.testing.simulation._simulate import course_of
 from parasync.topic import Topic
 from parasync.transports._fanout import Fanout
 from tests.protocol.mutants import Mutant
+from tests.simulation.planted_floors import FLOORS
 from tests.simulation.planted_mirrors import MIRRORS
 
 SEEDS_MAX: Final = 500
@@ -238,6 +239,7 @@ PLANTED: Final = (
     Mutant(Pen, "_send", "what is published is named", "self._note(fresh, draft.key, envelope)", "pass"),
     Mutant(Desk, "_read", "an answer tells the uptime", "self._terms.clock() - pulse.started_s", "0.0"),
     *MIRRORS,
+    *FLOORS,
 )
 
 

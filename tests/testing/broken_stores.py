@@ -385,3 +385,91 @@ class RemembersAnOrder(MemoryStore):
         if topic not in self.seen and topic in self._topics:
             self.seen[topic] = await super().positions(topic, after="", limit=1_000_000)
         return [each for each in self.seen.get(topic, []) if each[0] > after][:limit]
+
+
+class DropsWhatIsYoung(MemoryStore):
+    """Clause 14: drops tombstones whatever their age."""
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        return await super().raise_floor(topic, epoch, before_s=before_s + 10_000.0)
+
+
+class ForgetsTheFloor(MemoryStore):
+    """Clause 14: drops tombstones, and leaves the floor where it was."""
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        await super().raise_floor(topic, epoch, before_s=before_s)
+        held = self._topics[topic]
+        held.state = attrs.evolve(held.state, floor=Version(0, 0))
+        return held.state
+
+
+class KeepsTheYoungBelowTheFloor(MemoryStore):
+    """Clause 14: drops the old only, and younger ones stay below the floor."""
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        before = dict(self._topics[topic].objects) if topic in self._topics else {}
+        state = await super().raise_floor(topic, epoch, before_s=before_s)
+        held = self._topics[topic]
+        for key, (version, draft) in before.items():
+            if key not in held.objects and draft.now_s >= before_s:
+                held.objects[key] = (version, draft)
+                held.tombstones[key] = None
+        return state
+
+
+class DropsTheLivingToo(MemoryStore):
+    """Clause 14: drops all that is at or below the floor."""
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        state = await super().raise_floor(topic, epoch, before_s=before_s)
+        held = self._topics[topic]
+        for key in [key for key, (version, _) in held.objects.items() if version <= state.floor]:
+            del held.objects[key]
+        return state
+
+
+class BeginsBelowTheFloor(MemoryStore):
+    """Clause 14: what is new begins at 1, wherever the floor is."""
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        held = self._topics.get(topic)
+        if held is None or draft.key in held.objects:
+            return await super().write(topic, epoch, draft)
+        state, held.state = held.state, attrs.evolve(held.state, floor=Version(0, 0))
+        try:
+            return await super().write(topic, epoch, draft)
+        finally:
+            held.state = state
+
+
+class EndsBelowTheFloor(MemoryStore):
+    """Clause 14: a deletion takes the next sequence, wherever the floor is."""
+
+    async def write(self, topic: str, epoch: int, draft: Draft) -> Outcome:
+        held = self._topics.get(topic)
+        if held is None or draft.key not in held.objects:
+            return await super().write(topic, epoch, draft)
+        state, held.state = held.state, attrs.evolve(held.state, floor=Version(0, 0))
+        try:
+            return await super().write(topic, epoch, draft)
+        finally:
+            held.state = state
+
+
+class LetsAnybodyDrop(MemoryStore):
+    """Clause 14: drops tombstones for an epoch that has not claimed the topic."""
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        known = await self.state(topic)
+        return await super().raise_floor(topic, known.epoch or epoch, before_s=before_s)
+
+
+class DropsInAllTopics(MemoryStore):
+    """Clause 10: drops old tombstones in whatever topic they are."""
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        for other, held in self._topics.items():
+            if other != topic:
+                await super().raise_floor(other, held.state.epoch, before_s=before_s)
+        return await super().raise_floor(topic, epoch, before_s=before_s)

@@ -13,15 +13,16 @@ from typing import TypeVar
 
 from parasync import ABSENT, Envelope, Kind, Version
 from parasync.errors import ConflictError, DeletedError, FencedError, IdempotencyError
-from parasync.protocol import EncodedBody, Position
+from parasync.protocol import EncodedBody, Position, next_version
 from parasync.stores import Draft, Outcome, TopicState
 
 T = TypeVar("T")
 
 TABLES = """
-create table topics (topic text primary key, epoch int, history int);
+create table topics (topic text primary key, epoch int, history int, floor_epoch int, floor_sequence int);
 create table objects (
     topic text, key text, epoch int, sequence int, kind int, body blob, schema text, checksum int, meta text,
+    written real,
     primary key (topic, key)
 );
 create table outcomes (topic text, key text, idempotency text, epoch int, sequence int, checksum int,
@@ -48,7 +49,7 @@ class SqliteStore:
             if known.epoch >= epoch:
                 raise FencedError("claimed", known.epoch)
             history = epoch if lost else known.history_epoch or epoch
-            db.execute("insert or replace into topics values (?, ?, ?)", (topic, epoch, history))
+            db.execute("insert or replace into topics values (?, ?, ?, ?, ?)", (topic, epoch, history, *known.floor))
             return state_of(db, topic)
 
         return await self.transaction(work)
@@ -57,6 +58,23 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> TopicState:
             check_fence(db, topic, epoch)
             db.execute("update topics set history = ? where topic = ?", (epoch, topic))
+            return state_of(db, topic)
+
+        return await self.transaction(work)
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        def work(db: sqlite3.Connection) -> TopicState:
+            check_fence(db, topic, epoch)
+            newest = db.execute(
+                "select epoch, sequence from objects where topic = ? and kind = 1 and written < ?"
+                " order by epoch desc, sequence desc limit 1",
+                (topic, before_s),
+            ).fetchone()
+            if newest is not None:
+                floor = max(state_of(db, topic).floor, Version(*newest))
+                db.execute("update topics set floor_epoch = ?, floor_sequence = ? where topic = ?", (*floor, topic))
+                below = "delete from objects where topic = ? and kind = 1 and (epoch, sequence) <= (?, ?)"
+                db.execute(below, (topic, *floor))
             return state_of(db, topic)
 
         return await self.transaction(work)
@@ -73,11 +91,13 @@ class SqliteStore:
                 if done[2] != draft.checksum:
                     raise IdempotencyError("another value")
                 return Outcome(Version(*done[:2]), fresh=False)
-            version = Version(epoch, check_expected(db, topic, draft) + 1)
+            below = check_expected(db, topic, draft)
+            deletes = draft.kind is Kind.TOMBSTONE
+            version = next_version(below, epoch=epoch, floor=state_of(db, topic).floor, deletes=deletes)
             db.execute(
-                "insert or replace into objects values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert or replace into objects values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (topic, draft.key, *version, draft.kind, draft.body, draft.schema_version, draft.checksum,
-                 json.dumps(dict(draft.meta))),
+                 json.dumps(dict(draft.meta)), draft.now_s),
             )  # fmt: skip
             if draft.idempotency_key is not None:
                 db.execute("insert into outcomes values (?, ?, ?, ?, ?, ?)", (*once, *version, draft.checksum))
@@ -163,8 +183,9 @@ class ImpatientStore(SqliteStore):
 
 
 def state_of(db: sqlite3.Connection, topic: str) -> TopicState:
-    found = db.execute("select epoch, history from topics where topic = ?", (topic,)).fetchone()
-    return TopicState() if found is None else TopicState(epoch=found[0], history_epoch=found[1])
+    find = "select epoch, history, floor_epoch, floor_sequence from topics where topic = ?"
+    found = db.execute(find, (topic,)).fetchone()
+    return TopicState() if found is None else TopicState(epoch=found[0], history_epoch=found[1], floor=Version(*found[2:]))
 
 
 def check_fence(db: sqlite3.Connection, topic: str, epoch: int) -> None:
@@ -178,8 +199,8 @@ def row_of(db: sqlite3.Connection, topic: str, key: str) -> tuple[str, ...] | No
     return found
 
 
-def check_expected(db: sqlite3.Connection, topic: str, draft: Draft) -> int:
-    """The present sequence of the object, 0 for none."""
+def check_expected(db: sqlite3.Connection, topic: str, draft: Draft) -> Version | None:
+    """The present version of the object, None for none."""
     row = row_of(db, topic, draft.key)
     held = None if row is None else envelope_of(row)
     exists = held is not None and held.kind is Kind.STATE
@@ -188,10 +209,10 @@ def check_expected(db: sqlite3.Connection, topic: str, draft: Draft) -> int:
         raise ConflictError("elsewhere", at)
     if draft.kind is Kind.TOMBSTONE and not exists and not draft.reissue:
         raise DeletedError("gone", at)
-    return 0 if at is None else at.sequence
+    return at
 
 
 def envelope_of(row: tuple) -> Envelope[EncodedBody | None]:
-    _, _, epoch, sequence, kind, body, schema, checksum, meta = row
+    _, _, epoch, sequence, kind, body, schema, checksum, meta, _ = row
     value = None if kind else EncodedBody(body)
     return Envelope(value, schema, sequence, epoch, kind=Kind(kind), meta=json.loads(meta), checksum=checksum)

@@ -14,7 +14,7 @@ import pytest
 from parasync import MemoryStore
 from parasync.errors import ConformanceError, UsageError
 from parasync.testing import check_store
-from parasync.testing.conformance import _reading, _storing
+from parasync.testing.conformance import _dropping, _reading, _storing
 from parasync.testing.conformance._clauses import STORE_CLAUSES
 from parasync.testing.conformance._run import Check
 from tests.testing import broken_stores
@@ -31,10 +31,15 @@ BROKEN = {
 }
 ECHOES = {
     "TakesAnyEpoch": {11},
-    "GoesBack": {10},
+    "GoesBack": {10, 14},
     "ReusesASequence": {9},
-    "IgnoresExpected": {7, 11},
-    "DeletesNothing": {7},
+    "IgnoresExpected": {7, 11, 14},
+    "DeletesNothing": {7, 14},
+    "CountsInTwoSteps": {14},
+    "ForgetsWhereTheDeadStand": {14},
+    "ReadsNoTombstones": {14},
+    "RefusesReissues": {14},
+    "ReturnsTheStateBefore": {14},
     "ForgetsIdempotency": {11, 12},
 }
 """The clauses whose checks see more of a broken store than the clause that it breaks."""
@@ -45,7 +50,7 @@ async def test_a_good_store_keeps_every_clause(store: type[MemoryStore]) -> None
     report = await check_store(store)
     assert [clause.number for clause in report.checked] == list(STORE_CLAUSES)
     assert report.not_claimed == ()
-    assert str(report).startswith(f"{store.__name__}: 13 clauses hold\n    checked  1. `claim` makes")
+    assert str(report).startswith(f"{store.__name__}: 14 clauses hold\n    checked  1. `claim` makes")
 
 
 def test_a_store_may_be_opened_twice_and_closed() -> None:
@@ -104,7 +109,7 @@ async def test_a_broken_store_keeps_the_clauses_that_it_does_not_break(name: str
     await check_store(BROKEN[name], clauses=set(STORE_CLAUSES) - {broken_clause(BROKEN[name])} - ECHOES.get(name, set()))
 
 
-MODULES = (_storing, _reading)
+MODULES = (_storing, _reading, _dropping)
 
 
 @pytest.mark.parametrize("check", [check for module in MODULES for check in module.check.found], ids=lambda check: check.what)
@@ -127,8 +132,8 @@ async def test_what_is_no_store_is_no_failure_of_one(made: Any) -> None:
 
 
 async def test_what_is_no_clause_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"got clauses \[14\], expected some of 1 to 13"):
-        await check_store(MemoryStore, clauses=[14])
+    with pytest.raises(UsageError, match=r"got clauses \[15\], expected some of 1 to 14"):
+        await check_store(MemoryStore, clauses=[15])
 
 
 async def test_a_store_that_hangs_is_not_hung_on() -> None:

@@ -12,14 +12,14 @@ import pytest
 
 import parasync
 from parasync.stores import _protocol as stores
-from parasync.testing.conformance import _asking, _beating, _bounds, _carrying, _reading, _storing
+from parasync.testing.conformance import _asking, _beating, _bounds, _carrying, _dropping, _reading, _storing
 from parasync.testing.conformance._clauses import STORE_CLAUSES, TRANSPORT_CLAUSES, Clause
 from parasync.transports import _protocol as transports
 from tests.pages import blocks_of
 
 CONTRACTS = [
     (transports, TRANSPORT_CLAUSES, (_carrying, _bounds, _asking, _beating)),
-    (stores, STORE_CLAUSES, (_storing, _reading)),
+    (stores, STORE_CLAUSES, (_storing, _reading, _dropping)),
 ]
 
 

@@ -47,6 +47,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "claim": lambda store: store.claim("note", EPOCH + 1),
     "history_lost": lambda store: store.history_lost("note", EPOCH),
     "state": lambda store: store.state("note"),
+    "raise_floor": lambda store: store.raise_floor("note", EPOCH, before_s=1.0),
     "write": lambda store: store.write("note", EPOCH, draft()),
     "read": lambda store: store.read("note", [KEY]),
     "page": lambda store: store.page("note", prefix="note:", after="", limit=5),

@@ -109,7 +109,7 @@ CALLS: dict[str, Callable[[House], Awaitable[Any]]] = {
 }
 """Calls that change no lifetime: afterwards the whole house must be as it was."""
 
-STORE = ("claim", "history_lost", "state", "write", "read", "page", "positions")
+STORE = ("claim", "history_lost", "raise_floor", "state", "write", "read", "page", "positions")
 NEVER_WAIT = {"synced.__aenter__", "InProcessTransport.probe", "Changes.__aenter__", "Changes.__aexit__"}
 NEVER_WAIT |= {"InProcessTransport.__aenter__"}
 NEVER_WAIT |= {f"MemoryStore.{name}" for name in STORE}
@@ -315,6 +315,7 @@ async def store(name: str, cut: Cut) -> None:
         "claim": lambda: kept.claim("note", 2),
         "history_lost": lambda: kept.history_lost("note", 1),
         "state": lambda: kept.state("note"),
+        "raise_floor": lambda: kept.raise_floor("note", 1, before_s=1.0),
         "write": lambda: kept.write("note", 1, draft),
         "read": lambda: kept.read("note", ["note:a"]),
         "page": lambda: kept.page("note", prefix="", after="", limit=1),

@@ -41,6 +41,10 @@ class BookedStore:
         """See `Store`."""
         return await self._inner.history_lost(topic, epoch)
 
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        """See `Store`."""
+        return await self._inner.raise_floor(topic, epoch, before_s=before_s)
+
     async def state(self, topic: str) -> TopicState:
         """See `Store`."""
         return await self._inner.state(topic)

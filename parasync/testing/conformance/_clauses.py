@@ -78,4 +78,7 @@ STORE_CLAUSES: Final = _numbered(
     "When a write is cancelled, it has happened or never will.",
     "`positions` tells where all objects stand, tombstones too: each once, above `after`, in the order of `page`, up to "
     "`limit`.",
+    "`raise_floor` drops the tombstones written before a moment, and all others at or below the newest of these, to which the "
+    "floor rises; nothing else changes. No version comes again: in the epoch of the floor, what begins or ends is put above "
+    "it.",
 )

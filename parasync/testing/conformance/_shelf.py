@@ -16,18 +16,21 @@ TOPIC: Final = "t"
 KEY: Final = "t:a"
 EPOCH: Final = (1_700_000_000 << EPOCH_BITS) + 7
 """Of the size of a real one."""
-_NOW_S: Final = 1_700_000_000.0
+NOW_S: Final = 1_700_000_000.0
+"""When all is written, unless told otherwise."""
 
 
 def draft(body: bytes = b"x", *, key: str = KEY, **more: Any) -> Draft:
     """A write of a state; its checksum tells its bodies apart, in the largest numbers that there are."""
     checksum: int = more.pop("checksum", 2**32 - 1 - sum(body))
-    return Draft(key, EncodedBody(body), Kind.STATE, "2.17", checksum, now_s=_NOW_S, **more)
+    now_s: float = more.pop("now_s", NOW_S)
+    return Draft(key, EncodedBody(body), Kind.STATE, "2.17", checksum, now_s=now_s, **more)
 
 
 def deletion(*, key: str = KEY, **more: Any) -> Draft:
     """A write of a tombstone."""
-    return Draft(key, EncodedBody(), Kind.TOMBSTONE, "2.17", more.pop("checksum", 0), now_s=_NOW_S, **more)
+    now_s: float = more.pop("now_s", NOW_S)
+    return Draft(key, EncodedBody(), Kind.TOMBSTONE, "2.17", more.pop("checksum", 0), now_s=now_s, **more)
 
 
 class Shelf:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 
 from parasync.stores import Store
-from parasync.testing.conformance import _reading, _storing
+from parasync.testing.conformance import _dropping, _reading, _storing
 from parasync.testing.conformance._clauses import STORE_CLAUSES, Clause
 from parasync.testing.conformance._run import Check, Report, entered, refuse_factory, run_checks
 from parasync.testing.conformance._shelf import Shelf
@@ -41,4 +41,5 @@ async def check_store(factory: StoreFactory, *, clauses: Collection[int] | None 
                     refuse_factory(handle, "a Store or a tuple of such; or an async context manager of these")
             yield Shelf(handles[0], handles[-1], clause, check.what)
 
-    return await run_checks((*_storing.check.found, *_reading.check.found), STORE_CLAUSES, clauses, opened, patience_s)
+    checks = (*_storing.check.found, *_reading.check.found, *_dropping.check.found)
+    return await run_checks(checks, STORE_CLAUSES, clauses, opened, patience_s)

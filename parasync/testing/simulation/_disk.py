@@ -30,10 +30,18 @@ class Disk:
         faults: what it does to calls.
         journal: is told of every write.
         readable: says whether readers can read this number in this schema version.
+        shared: whether there is no other disk.
     """
 
     def __init__(
-        self, name: str, make: Callable[[], Store], faults: StoreFaults, journal: Journal, readable: Callable[[int, str], bool]
+        self,
+        name: str,
+        make: Callable[[], Store],
+        faults: StoreFaults,
+        journal: Journal,
+        readable: Callable[[int, str], bool],
+        *,
+        shared: bool = False,
     ) -> None:
         self.name = name
         self.journal = journal
@@ -41,6 +49,10 @@ class Disk:
         """Where each object is now."""
         self.history: defaultdict[str, list[Moment]] = defaultdict(list)
         """Where each object was since when."""
+        self.shared = shared
+        """Whether nobody ever had another disk."""
+        self.floor = NOWHERE
+        """Up to there nobody remembers what was deleted."""
         self.lost = False
         """Whether data were lost, or became older, at least once."""
         self.emptied_s: float | None = None
@@ -54,11 +66,17 @@ class Disk:
     def took(self, epoch: int, draft: Draft, version: Version) -> None:
         """A draft has become a version."""
         place = place_of(version)
-        before, self.contents[draft.key] = self.contents.get(draft.key, NOWHERE), place
+        before = self.contents.get(draft.key, NOWHERE)
+        exists = before != NOWHERE and self.journal.content(draft.key, before) != GONE
+        self.contents[draft.key] = place
         if self._replaying:
             return
         if place <= before:
             self.journal.broken("P1", self.name, f"took {draft.key} {version}, and had {before}")
+        if place <= self.floor and (draft.kind is Kind.TOMBSTONE or not exists):
+            self.journal.broken("P1", self.name, f"took {draft.key} {version}, and may have forgotten it up to {self.floor}")
+        if not exists and NOWHERE < before <= self.floor:
+            self.journal.reached["what nobody remembered was written again"] += 1
         self.history[draft.key].append(Moment(self.journal.now_s(), place))
         written = self.journal.written[draft.key]
         content = self._content(draft)
@@ -66,6 +84,22 @@ class Disk:
             self.journal.broken("P2", self.name, f"{draft.key} got two contents at {version}")
         if version.epoch != epoch:
             self.journal.broken("P2", self.name, f"{draft.key} got {version} from an authority of epoch {epoch}")
+
+    def raised(self, floor: Version) -> None:
+        """Tombstones up to there were dropped."""
+        before, self.floor = self.floor, place_of(floor)
+        if self._replaying:
+            return
+        if self.floor <= before:
+            self.journal.broken("P1", self.name, f"moved the floor from {before} to {self.floor}")
+        gone = {key for key, place in self.contents.items() if self.journal.content(key, place) == GONE}
+        if not any(self.contents[key] == self.floor for key in gone):
+            self.journal.broken("P1", self.name, f"moved the floor to {self.floor}, where nothing was deleted")
+        self.journal.floors[self.floor] = frozenset(self.contents.keys() - gone)
+        self.journal.reached["the floor rose"] += 1
+        if any(place < self.floor for key, place in self.contents.items() if key not in gone):
+            self.journal.reached["the floor rose above what exists"] += 1
+        self.journal.note(self.name, f"has its floor at {floor}")
 
     def _content(self, draft: Draft) -> Content:
         if draft.kind is Kind.TOMBSTONE:
@@ -82,6 +116,7 @@ class Disk:
             self.emptied_s = self.journal.now_s()
         self._replaying = True
         self.contents.clear()
+        self.floor = NOWHERE
         try:
             await self.store.go_back(int(share * len(self.store._done)))
         finally:
@@ -93,6 +128,11 @@ class Disk:
     def knows(self, key: str, place: Place) -> bool:
         """Whether it took this version, and has not lost all since."""
         return any(moment.place == place and moment.at_s >= (self.emptied_s or 0.0) for moment in self.history[key])
+
+    def is_at(self, key: str, place: Place | None) -> bool:
+        """Whether that is where an object stands now, or stood when it was forgotten, or a floor above."""
+        here = self.contents.get(key, NOWHERE)
+        return place == here or (here <= self.floor and place in self.journal.stations(key, here))
 
     def predecessor(self, key: str, version: Version) -> Place:
         """Where the object was when this version was written."""
@@ -120,6 +160,12 @@ class _Watched:
 
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         return await self._inner.history_lost(topic, epoch)
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        state = await self._inner.raise_floor(topic, epoch, before_s=before_s)
+        if place_of(state.floor) != self._disk.floor:
+            self._disk.raised(state.floor)
+        return state
 
     async def state(self, topic: str) -> TopicState:
         return await self._inner.state(topic)
@@ -170,8 +216,16 @@ class Access:
     async def history_lost(self, topic: str, epoch: int) -> TopicState:
         """See `Store`."""
         self._alive()
-        self.disk.journal.reached["lost history was noticed"] += 1
+        journal = self.disk.journal
+        journal.reached["lost history was noticed"] += 1
+        if self.disk.shared and not self.disk.lost and not journal.fired["rogue"]:
+            journal.broken("P9", self.who, "takes history for lost, and nothing was")
         return await self.disk.store.history_lost(topic, epoch)
+
+    async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> TopicState:
+        """See `Store`."""
+        self._alive()
+        return await self.disk.store.raise_floor(topic, epoch, before_s=before_s)
 
     async def state(self, topic: str) -> TopicState:
         """See `Store`."""

@@ -55,6 +55,8 @@ class Journal:
         """For each key, all that a disk ever took."""
         self.forged: defaultdict[str, dict[Place, set[int]]] = defaultdict(dict)
         """For each key, what frames of nobody claimed."""
+        self.floors: dict[Place, frozenset[str]] = {}
+        """Where floors ever were, and which objects existed then: all others stand there, deleted."""
         self.authors: dict[int, str] = {}
         """Who claimed each epoch."""
         self.writing: Counter[str] = Counter()
@@ -88,6 +90,27 @@ class Journal:
             found = Violation(promise, self.now_s(), who, text)
             self.violations.append(found)
             self.step("violation", who, who, f"{promise}: {text}")
+
+    def content(self, key: str, place: Place) -> Content | None:
+        """What was written at a version, or that the object was deleted there or below; None for neither."""
+        return self.written[key].get(place, GONE if self.is_floor(key, place) else None)
+
+    def is_floor(self, key: str, place: Place) -> bool:
+        """Whether a floor was there, and nothing of this object above or below it."""
+        return place in self.floors and key not in self.floors[place]
+
+    def below_floor(self, key: str, place: Place) -> bool:
+        """Whether an object was gone at a floor that is not below a version."""
+        return any(floor >= place and key not in alive for floor, alive in self.floors.items())
+
+    def forgotten(self, key: str, place: Place) -> bool:
+        """Whether an object was deleted at a version, and that may be remembered by nobody."""
+        return self.below_floor(key, place) and (place == NOWHERE or self.content(key, place) == GONE)
+
+    def stations(self, key: str, place: Place) -> list[Place]:
+        """Where an object may stand that somebody has seen at a version: there, or at a floor above where it was deleted."""
+        above = [floor for floor in self.floors if floor > place and self.is_floor(key, floor)]
+        return [place, *(above if self.forgotten(key, place) else ())]
 
     def is_written(self, key: str, place: Place, number: int) -> bool:
         """Whether some disk ever took this content at this version."""

@@ -59,7 +59,7 @@ class Judge:
         if parse_key(key).topic != self._topology.topic.name:
             journal.note(who, f"publishes {key} {envelope.version}")  # a service may own a topic too
             return
-        content = journal.written[key].get(place)
+        content = journal.content(key, place)
         told = self._content(key, place, envelope)
         if content is None or told != content:
             journal.broken("P9", who, f"publishes {key} {envelope.version} as {told}, stored is {content}")
@@ -257,7 +257,7 @@ class Judge:
                 good = status is Status.SKEW if snapshot.version is not None else status is not Status.OK
                 self._journal.reached["at rest with what cannot be read"] += 1
             else:
-                good = stands == place and status is Status.OK
+                good = truth.is_at(watched.key, stands) and status is Status.OK
             if watched.follows and watched.followed != stands and stands not in (None, NOWHERE):
                 self._journal.broken("P5", watched.name, f"stands at {stands}, told one who follows of {watched.followed}")
             if not good:

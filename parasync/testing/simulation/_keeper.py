@@ -10,8 +10,10 @@ from parasync.errors import NotReadyError, ParasyncError
 from parasync.protocol import Beat, Envelope, Status, Version
 from parasync.runtime._mirror import mirror
 from parasync.runtime._mirror_file import MirrorSnapshot
+from parasync.testing.simulation._disk import Disk
 from parasync.testing.simulation._journal import Journal, place_of
-from parasync.testing.simulation._mirror_judge import GROUPS, MirrorJudge, Reflection, group_of
+from parasync.testing.simulation._mirror_judge import MirrorJudge
+from parasync.testing.simulation._reflection import GROUPS, Reflection, group_of
 from parasync.testing.simulation._scenario import PATTERN, Topology
 from parasync.testing.simulation._tap import Tap
 
@@ -143,9 +145,9 @@ class Keeper:
         """Somebody reads the mirror."""
         self._judge.look()
 
-    def at_rest(self, contents: Mapping[str, Any]) -> None:
+    def at_rest(self, truth: Disk) -> None:
         """Faults have stopped long enough ago: it shows all that is there, says so, and nobody waits any more."""
-        self._judge.at_rest(contents)
+        self._judge.at_rest(truth)
         opened = self._judge.seen.mirror
         for how, key, version in self._waits.values():
             shown = opened.version_of(key.partition(":")[2])

@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
-from zlib import crc32
-
-import attrs
 
 from parasync.errors import NotReadyError
 from parasync.protocol import Beat, Digests, Envelope, Scan, Scanned, Status, Version
-from parasync.runtime._index import Index, UniqueIndex, Where
-from parasync.runtime._mirror import mirror
 from parasync.runtime._mirror_views import MirrorChange
+from parasync.testing.simulation._disk import Disk
 from parasync.testing.simulation._journal import GONE, NOWHERE, Content, Journal, Place, place_of
+from parasync.testing.simulation._reflection import GROUPS, Reflection, group_of
 from parasync.testing.simulation._scenario import Topology
 from parasync.testing.simulation._tap import after
 from parasync.testing.simulation._truth import SLACK_S, Truth
 
-GROUPS: Final = 3
-"""How many groups the objects are arranged in."""
 _MISSING: Final = object()
-
-
-def group_of(value: Any) -> int:
-    """The group of a value, the same on every Python."""
-    return crc32(repr(value).encode()) % GROUPS
-
-
-@attrs.define(eq=False)
-class Reflection:
-    """One mirror, and what was seen of it.
-
-    Args:
-        name: for people.
-        mirror: the thing itself.
-        shown: where each object stood when it was last seen, also before it was opened again.
-        raised: how often functions of the user have raised.
-        warm: whether it began with what was saved, and was not proven since.
-        heard: the highest epoch that surely reached it.
-        told: the highest epoch that may have reached it, by answers and beats too.
-        followed: where each object stood when the one who follows was last told.
-        index: its objects by group.
-        unique: likewise, one of each group; the function raises for the last group.
-        where: the objects of the first group.
-    """
-
-    name: str
-    mirror: mirror[Any]
-    shown: dict[str, Place]
-    raised: list[int]
-    warm: bool = False
-    heard: int = 0
-    told: int = 0
-    followed: dict[str, Place] = attrs.field(factory=dict)
-    index: Index[int, Any] | None = None
-    unique: UniqueIndex[int, Any] | None = None
-    where: Where[Any] | None = None
 
 
 class MirrorJudge:
@@ -91,7 +50,9 @@ class MirrorJudge:
             if now is not None:
                 self._broken("P2", f"holds {key}, which is not one of its objects")
             return
-        if now not in (was, place):
+        forgets = now is None and self._content(key, place) == GONE
+        remembers = was is None and now is not None and self._journal.is_floor(key, now)  # beside what it cannot read
+        if now not in (was, place) and not forgets and not remembers:
             self._broken("P1", f"went from {key} {was} to {now} when it heard {place}")
         if now == place != was:
             if place[0] < seen.heard:
@@ -167,7 +128,8 @@ class MirrorJudge:
     def _skipped(self, key: str, was: Place, place: Place, skipped: int | None, *, merged: bool = False) -> None:
         """What was said of the versions between; of several steps that became one, nobody may know."""
         between = place[1] - was[1] - 1 if was[0] == place[0] else None
-        if skipped != between and not (merged and skipped is None):
+        forgotten = self._journal.forgotten(key, was)  # and what nobody knows of begins with what comes first
+        if skipped != between and not (merged and skipped is None) and not forgotten:
             self._broken("P4", f"went from {key} {was} to {place}, and says that it skipped {skipped}")
 
     def look(self) -> None:
@@ -211,14 +173,15 @@ class MirrorJudge:
         if self._checked.get(key) == (place, value):
             return
         self._checked[key] = place, value
-        if was is not None and (place is None or place < was):
+        if was is not None and (place or NOWHERE) < was and not self._forgotten(key, place, was):
             self._broken("P1", f"shows {key} {place}, and showed {was}")
         missing = value is _MISSING
         self._truth.shows(self._name, key, place or NOWHERE, None if missing else value, deleted=missing)
 
     def _place(self, ident: str) -> Place | None:
         version = self.seen.mirror.version_of(ident)
-        # Before the first version of an object that can be read, it may be known not to have been there.
+        # Before the first version of an object that can be read, it may be known not to have been there. What was deleted is
+        # forgotten.
         return None if version is None or place_of(version) == NOWHERE else place_of(version)
 
     def _sure(self, since_s: float) -> None:
@@ -237,6 +200,8 @@ class MirrorJudge:
     def reached(self, key: str, wanted: Version) -> None:
         """A read that demanded a version has returned."""
         version = self.seen.mirror.version_of(key.partition(":")[2])
+        if self._forgotten(key, None if version is None else place_of(version), place_of(wanted)):
+            return
         if version is None or version < wanted:
             self._broken("P6", f"returned from at_least({wanted}) at {key} {version}")
         else:
@@ -244,7 +209,7 @@ class MirrorJudge:
 
     # When all is well again
 
-    def at_rest(self, contents: Mapping[str, Place]) -> None:
+    def at_rest(self, truth: Disk) -> None:
         """Faults have stopped long enough ago: it shows all that is stored and says so."""
         self.look()
         seen, opened, unreadable = self.seen, self.seen.mirror, False
@@ -252,16 +217,18 @@ class MirrorJudge:
             self._broken("P5", f"has not loaded: {opened.reason}")
             return
         for key in self._keys:
-            ident, place = key.partition(":")[2], contents.get(key, NOWHERE)
+            ident, place = key.partition(":")[2], truth.contents.get(key, NOWHERE)
             content = self._content(key, place)
             stands, value = self._place(ident), opened.get(ident, _MISSING)
             if not content.readable:
                 unreadable = True
                 continue
             wanted = self._topology.value(content.number) if content.number else _MISSING
-            if (stands or NOWHERE) != place or value != wanted:
+            forgotten = stands is None and place <= truth.floor
+            if not (forgotten or truth.is_at(key, stands or NOWHERE)) or value != wanted:
                 self._broken("P5", f"stands at {key} {stands}; stored is {place}, {content}")
-            if seen.followed.get(key, stands) != stands:
+            told = seen.followed.get(key)
+            if told not in (None, stands) and not self._forgotten(key, stands, told):
                 self._broken("P5", f"stands at {key} {stands}, told one who follows of {seen.followed[key]}")
         if opened.status is not (Status.SKEW if unreadable else Status.OK):
             self._broken("P5", f"says {opened.status.name}: {opened.reason}")
@@ -288,6 +255,10 @@ class MirrorJudge:
             self._broken("P7", f"has the conflicts {seen.unique.conflicts}, expected {shared}")
         if dict(seen.where) != groups.get(0, {}):
             self._broken("P7", f"has the selection {dict(seen.where)}, expected {groups.get(0, {})}")
+
+    def _forgotten(self, key: str, place: Place | None, was: Place) -> bool:
+        """Whether it stands nowhere since it was deleted, which nobody remembers."""
+        return place is None and self._journal.forgotten(key, was)
 
     def _content(self, key: str, place: Place) -> Content:
         return self._journal.written[key].get(place, GONE)

@@ -197,6 +197,14 @@ class Patron:
 
         self.call(key, write)
 
+    def sweep(self, ttl_s: float) -> None:
+        """Drop the tombstones of this age, in seconds; below 0, all."""
+        if self.owner is not None:
+            sweeping = self.owner._desk.sweeper.sweep(ttl_s)
+            task = asyncio.create_task(sweeping, name=f"{self.name} sweeps")
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+
     def _updated(self, key: str, version: Version, seen: Any) -> None:
         """What was changed must be what stood there: nobody's write is lost."""
         before = self.disk.predecessor(key, version)

@@ -20,6 +20,10 @@ _HOW: Final = ("put", "put", "put", "update", "expected", "retry", "burst", "del
 
 _MIRRORED: Final = 0.25
 """How many of the drawn worlds have mirrors."""
+_SWEPT: Final = 0.25
+"""In how many of them tombstones are dropped."""
+_TTL_S: Final = 4.0
+"""When, in seconds; some are dropped at once."""
 _SMALL_BYTES: Final = 64
 """How much fits into an answer that takes one object of those that are drawn."""
 _WAITS: Final = ("fresh", "ready", "idle", "at_least")
@@ -41,6 +45,10 @@ def drawn_topology(seed: int) -> Topology:
         actions=_one_of(chance, (5, 15, 30, 60)),
         beats=chance.random() < 0.75,
     )
+    # Drawn apart, so that no other world is another one than it was before floors rose.
+    apart = Random(f"floors {seed}")  # noqa: S311
+    if apart.random() < _SWEPT:
+        topology = attrs.evolve(topology, terms=attrs.evolve(topology.terms, tombstone_ttl_s=_TTL_S))
     if chance.random() >= _MIRRORED:
         return topology
     return attrs.evolve(
@@ -91,6 +99,8 @@ def drawn_events(topology: Topology, faults: FaultPlan, seed: int) -> tuple[Even
         drawing.add("rogue", _index(chance), drawing.number, _index(chance) % 2)
     for _ in range(faults.processes.reopens if topology.mirrors else 0):
         drawing.add("reopen", _index(chance), _index(chance) % 2 > 0)
+    if topology.terms.tombstone_ttl_s < topology.safety_s:
+        drawing.apart(Random(f"sweeps {seed}"))  # noqa: S311
     return tuple(sorted(drawing.events, key=lambda event: event.at_s))
 
 
@@ -118,6 +128,14 @@ class _Drawing:
                 self.number += 2
         else:
             self.add("demand", _index(chance), _index(chance), _one_of(chance, _WAITS), None)
+
+    def apart(self, chance: Random) -> None:
+        """Deletions, and the end of all traces of them."""
+        self._chance = chance
+        for _ in range(_one_of(chance, (1, 3, 6))):
+            self.add("write", _index(chance), _index(chance), 0, "delete")
+        for _ in range(_one_of(chance, (0, 2, 5))):
+            self.add("sweep", _index(chance), _one_of(chance, (-1.0, -1.0, 0.5, 2.0)))
 
     def lives(self, faults: ProcessFaults) -> None:
         """Ends of authorities, and beginnings after them, each with the data and the clock that it finds."""

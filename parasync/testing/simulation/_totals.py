@@ -24,6 +24,7 @@ RARE_STATES: Final = (
     *("a first load came page by page", "a round goes on page by page", "a round asked for a few buckets only"),
     *("a mirror was proven by a digest", "a mirror was proven by names", "a mirror learned of a deletion by an answer"),
     *("a mirror showed what was saved", "what was saved was proven"),
+    *("the floor rose", "the floor rose above what exists", "what nobody remembered was written again"),
     *("joined with a seed", "killed between store and publish", "seed replaced", "versions skipped"),
 )
 """What turns up only now and then, and must do so in many simulations."""

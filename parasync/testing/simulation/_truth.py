@@ -51,11 +51,12 @@ class Truth:
     def sure(self, who: str, key: str, place: Place, since_s: float) -> None:
         """It must not stand below all that anybody's disk held since then, or, where nothing gets lost, what was published."""
         if self._topology.monolith:
-            if place < self.published[key]:
+            newest = self.published[key]
+            if place < newest and not (place == NOWHERE and self._journal.below_floor(key, newest)):
                 self._journal.broken("P6", who, f"is sure of {key} at {place}; published was {self.published[key]}")
             return
         lowest = min(disk.lowest_since(key, since_s - SLACK_S) for disk in self._disks)
-        if place < lowest:
+        if place < lowest and not (place == NOWHERE and self._journal.below_floor(key, lowest)):
             self._journal.broken("P6", who, f"is sure of {key} at {place} since {since_s:.6f}, where {lowest} was stored")
 
     def shows(self, who: str, key: str, place: Place, value: Any, *, deleted: bool) -> None:
@@ -65,7 +66,7 @@ class Truth:
             if not deleted:
                 journal.broken("P2", who, f"shows a value of {key} that has no version")
             return
-        content = journal.written[key].get(place)
+        content = journal.content(key, place)
         known = journal.forged[key].get(place, set()) | (set() if content is None else {content.number})
         if not any(deleted if number == 0 else (not deleted and value == self._topology.value(number)) for number in known):
             shown = "nothing" if deleted else repr(value)

@@ -76,7 +76,7 @@ class World:
         def readable(number: int, schema_version: str) -> bool:
             return number not in self._unreadable and schema_version.startswith(f"{major}.")
 
-        return Disk(name, self._topology.store, faults, self.journal, readable)
+        return Disk(name, self._topology.store, faults, self.journal, readable, shared=self._topology.disks == "shared")
 
     def _strikes_of(self, who: str) -> frozenset[Struck] | None:
         """What may strike one party; None for whatever the rates say."""
@@ -173,7 +173,7 @@ class World:
         for reader in self.readers:
             reader.at_rest()
         for keeper in self.keepers:
-            keeper.at_rest(truth.contents)
+            keeper.at_rest(truth)
 
     def write_all(self, number: int) -> None:
         """Each object is written once more by the one that serves, with numbers above this one."""
@@ -261,6 +261,9 @@ class World:
             frame = forged(self.journal, self._topology, self._wire.codec, name, number, above)
             if frame is not None:
                 self._wire.publish(name, frame)
+
+    def _sweep(self, who: int, ttl_s: float) -> None:
+        _pick(self.patrons, who).sweep(ttl_s)
 
     def _kill(self, who: int, point: str) -> None:
         _pick(self.patrons, who).kill(point)
