@@ -22,7 +22,7 @@ SEEDS: Final = 4_000
 
 HISTORIES: Final = (
     Mutant(Holdings, "_position", "a refused version counts as held", "refused is not None", "False"),
-    Mutant(Holdings, "_adopt", "tombstones below the floor are forgotten", "version <= floor:", "False:"),
+    Mutant(Holdings, "_adopt", "tombstones below the floor are forgotten", "if version <= floor]", "if False]"),
     Mutant(
         Proofs, "_judged", "a beat with another digest proves nothing",
         "(digest.total, digest.count) == (beat.digest, beat.count)", "True",

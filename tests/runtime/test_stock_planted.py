@@ -11,6 +11,7 @@ from parasync import InProcessTransport
 from parasync.protocol import Catalogue, Pulse
 from parasync.runtime._desk import Desk
 from parasync.runtime._heart import Heart
+from parasync.runtime._ledger import Ledger
 from parasync.runtime._office import Office
 from parasync.runtime._pen import Pen
 from parasync.runtime._repairs import Repairs
@@ -49,7 +50,7 @@ PLANTED: Final = (
     Mutant(Heart, "_gather", "what waits is as old as its write", ", self._oldest_s())", ")"),
     Mutant(Heart, "_made", "the store was not asked in this life", "self._office.pulse is not pulse or ", ""),
     Mutant(Pen, "_note", "a beat goes out once it is full", "self._heart.beat_early()", "pass"),
-    Mutant(Heart, "_unsent", "what no beat has told of yet is stored all the same", "unsent |= ", "_ = "),
+    Mutant(Ledger, "_unsent", "what no beat has told of yet is stored all the same", "unsent |= ", "_ = "),
     Mutant(Heart, "lag_s", "what is under way may be missing", "max(0.0, ", "min(0.0, "),
     Mutant(Desk, "_scan", "what was read in another life stands in another answer", "found.epoch == first.epoch and ", ""),
     Mutant(Page, "ask", "what is not named stands at the floor of the asker", "self._other", "None"),

@@ -13,6 +13,7 @@ from parasync.protocol._holdings import Holdings
 from parasync.protocol._proofs import Proofs
 from parasync.runtime._desk import Desk
 from parasync.runtime._heart import Heart
+from parasync.runtime._ledger import Ledger
 from parasync.runtime._mirroring import TOMBSTONES_MAX, Mirroring
 from parasync.runtime._pen import Pen
 from parasync.runtime._repairs import Repairs
@@ -41,7 +42,7 @@ PLANTED: Final[tuple[tuple[Mutant, Callable[..., Any]], ...]] = (
         partial(test_sweeper.test_where_nothing_is_lost_a_mirror_asks_now_and_then_what_it_may_forget, TOMBSTONES_MAX + 1, 0),
     ),
     (
-        Mutant(Heart, "dead", "what the store forgets is told meanwhile", "unsent.get(key) or catalogue.get(key)", "None"),
+        Mutant(Ledger, "dead", "what the store forgets is told meanwhile", "unsent.get(key) or catalogue.get(key)", "None"),
         test_sweeper.test_until_then_answers_tell_what_the_store_has_forgotten,
     ),
     (
