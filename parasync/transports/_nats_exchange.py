@@ -74,8 +74,8 @@ class Exchange:
         if place not in self._lines:
             subject = self.subject_of(place)
             receiver, name = self._receiver, place.name
-            keyed = place.topical and name in self._shared
-            sink = receiver.topic_sink(name, keyed=keyed) if place.topical else receiver.key_sink(name)
+            keys = self._shared.get(name, frozenset())
+            sink = receiver.topic_sink(name, keys) if place.topical else receiver.key_sink(name)
             self._lines[place] = self._wire.open(subject, sink)
             self._of_subject[subject.lower()] = (*self._of_subject.get(subject.lower(), ()), place)
 

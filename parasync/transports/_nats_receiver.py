@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from functools import lru_cache
 from operator import attrgetter
 from typing import Final
@@ -15,10 +16,6 @@ KEYS_CACHED_MAX: Final = 65_536
 """How many mappings between keys and subjects are remembered; others are made again."""
 
 _NO_KEY: Final = ""
-
-
-def _nobody(_: str, nobody: Targets) -> Targets:
-    return nobody
 
 
 class Receiver:
@@ -53,19 +50,19 @@ class Receiver:
 
         return received
 
-    def topic_sink(self, name: str, *, keyed: bool) -> Sink:
+    def topic_sink(self, name: str, keys: Set[str]) -> Sink:
         """The sink of the subscription of a topic or a pattern.
 
         Args:
             name: the topic or the pattern.
-            keyed: it stands for those of its keys, too.
+            keys: those that have no subscription but this; may change.
         """
         decode, subscribers, deliver = self._codec.decode_frame, self._fanout.topics.get, self._fanout.deliver
         beginning = name.removesuffix("*") if ":" in name else ""
-        of_keys = self._fanout.keys.get if keyed else _nobody
+        of_keys = self._fanout.keys.get
 
         def listeners(key: str) -> Targets:
-            own, others = of_keys(key, ()), subscribers(name, ())
+            own, others = of_keys(key, ()) if key in keys else (), subscribers(name, ())
             return tuple(sorted((*own, *others), key=attrgetter("number"))) if own and others else own or others
 
         def received(subject: bytes, _: bytes, frame: bytes, __: bytes | None) -> None:

@@ -114,6 +114,22 @@ async def test_a_topic_and_its_keys_are_served_in_the_order_in_which_they_came(s
         assert subjects(bus) == []
 
 
+async def test_one_wildcard_brings_a_key_where_several_could(server: NatsServer) -> None:
+    one, pattern = Ear(), Ear()
+    async with NatsTransport(server.url, wildcards=["user", "user:eu:*"]) as bus:
+        bus.subscribe_topic("user", pattern.topic, pattern.interrupted, pattern="user:eu:*")
+        bus.subscribe("user:eu:1", one, one.interrupted)
+        bus.subscribe("user:us:1", one)
+        assert subjects(bus) == ["synced.user.>", "synced.user.state.eu.>"]
+        await bus.flush()
+        await say(server.url, "user:eu:1", 1)
+        await say(server.url, "user:eu:1", 2, harm=True)
+        await say(server.url, "user:us:1", 3)
+        await one.until(lambda heard: 3 in heard)
+        assert one.heard == [1, "malformed frame", 3]
+        assert pattern.heard == [("user:eu:1", 1), "malformed frame"]
+
+
 async def test_all_who_share_a_wildcard_hear_what_it_lost(server: NatsServer, direct: bool | None) -> None:
     denied = "permissions: { subscribe: { deny: synced.user.> } }"
     server.config = f"authorization {{ users = [ {{ user: ada, password: x, {denied} }} ] }}"
