@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 from parasync.errors import UsageError
@@ -74,7 +74,7 @@ class Exchange:
         if place not in self._lines:
             subject = self.subject_of(place)
             receiver, name = self._receiver, place.name
-            keys = self._shared.get(name, frozenset())
+            keys: Collection[str] = self._shared.get(name, ())
             sink = receiver.topic_sink(name, keys) if place.topical else receiver.key_sink(name)
             self._lines[place] = self._wire.open(subject, sink)
             self._of_subject[subject.lower()] = (*self._of_subject.get(subject.lower(), ()), place)

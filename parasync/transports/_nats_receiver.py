@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Collection
 from functools import lru_cache
 from operator import attrgetter
 from typing import Final
@@ -50,7 +50,7 @@ class Receiver:
 
         return received
 
-    def topic_sink(self, name: str, keys: Set[str]) -> Sink:
+    def topic_sink(self, name: str, keys: Collection[str]) -> Sink:
         """The sink of the subscription of a topic or a pattern.
 
         Args:
