@@ -26,7 +26,7 @@ from parasync.errors import IndeterminateError, UsageError
 from parasync.protocol import ABSENT_OBJECT, TOMBSTONE_CHECKSUM, Digest, Position
 from parasync.runtime._mirroring import FORGET_INTERVAL_S, TOMBSTONES_MAX
 from parasync.runtime._sweeper import SWEEP_INTERVAL_MAX_S
-from parasync.stores import Draft, Outcome, TopicState
+from parasync.stores import Draft, Outcome, Store, TopicState
 from tests.beating import BeatingTransport
 from tests.lossy import LossyTransport
 from tests.runtime.kit import KEY, NOTES, A, pace, terms
@@ -103,6 +103,15 @@ def test_a_time_that_makes_no_sense_is_refused(ttl_s: Any) -> None:
         Terms(tombstone_ttl_s=ttl_s)
     assert Terms().tombstone_ttl_s == 7 * 24 * 3600.0
     assert Terms(tombstone_ttl_s=15).tombstone_ttl_s == 15
+
+
+def test_a_store_that_cannot_drop_tombstones_hears_what_is_missing() -> None:
+    methods = {name: getattr(MemoryStore, name) for name in vars(Store) if not name.startswith("_") and name != "raise_floor"}
+    older = type("Older", (), methods)()
+    with pytest.raises(UsageError, match="got a Older without raise_floor as store, expected one such as MemoryStore"):
+        owner_of(InProcessTransport(), older)
+    with pytest.raises(UsageError, match="got a dict as store, expected"):
+        owner_of(InProcessTransport(), {})  # type: ignore[arg-type]
 
 
 @in_virtual_time
