@@ -118,7 +118,7 @@ async def _open(url: str, stack: AsyncExitStack, size: Size) -> tuple[Losing, di
 
 
 async def _idle(url: str, stack: AsyncExitStack, objects: int) -> Idling:
-    subjects = PrefixedSubjects(f"idle-{objects}")
+    subjects = PrefixedSubjects(f"idle-{objects:06}")
     writer = await stack.enter_async_context(NatsTransport(url, codec=CODEC, subjects=subjects))
     terms = Terms(beat_interval_s=BEAT_S, beat_min_interval_s=BEAT_S)
     owner = await stack.enter_async_context(authority(ORDERS, writer, terms=terms))

@@ -33,6 +33,7 @@ nitpick_ignore_regex = [
     ("py:class", r"parasync\.runtime\.(_stream\.Changes|_readable\.Readable)"),
     ("py:class", r"parasync\.runtime\.(_mirror_waits\.Waits|_mirrored\.Mirrored(Object)?|_mirror_views\.Live)"),
     ("py:class", r"parasync\.runtime\.(_mirror_seat\.MirrorSeat|_mirror_stream\.MirrorChanges)"),
+    ("py:class", r"parasync\.threads\._outside\.Outside"),
     ("py:class", r"parasync\.protocol\._held\.(Held|Refused)"),
     ("py:class", r"parasync\.transports\._nats_conversation\.Conversation"),
     ("py:class", r"parasync\.(runtime\._session\.(Blocking)?Reads|http\._middleware\.Middleware)"),

@@ -3,7 +3,7 @@
 from parasync.protocol._authority import EPOCH_BITS, Plan, is_same, next_epoch, next_version, plan_answer
 from parasync.protocol._backoff import Backoff
 from parasync.protocol._catalogue import Catalogue, check_scan, is_in_range
-from parasync.protocol._currency import Awaited, Base, Stride, stride_of
+from parasync.protocol._currency import NO_BASE, Awaited, Base, Stride, stride_of
 from parasync.protocol._digest import DIGEST_BYTES, Digest, bucket_of
 from parasync.protocol._envelope import NO_META, STATE, TOMBSTONE, EncodedBody, Envelope, Kind
 from parasync.protocol._face import Face
@@ -91,6 +91,7 @@ __all__ = [
     "KEY_BYTES_MAX",
     "NAME_CHARS_MAX",
     "NOTE_CHARS_MAX",
+    "NO_BASE",
     "NO_META",
     "OTHER_CONTENT",
     "PAGE_KEYS_MAX",

@@ -181,21 +181,24 @@ class Currency(Standing[T], Generic[T]):
             base: where the stride begins.
             stride: what `stride_of` made of the beat there; it does not name this object.
         """
-        held = self.held
         if (
-            self.base != base
+            (self.base is not base and self.base != base)
             or self.closed
             or self.needs_raised > self.needs_closed
             or self.awaited is not None
             or self.current_epoch != base.epoch
             or self.stale_after_s != stride.stale_after_s
             or not self.stale_by_beats
-            or (held is not None and (held.epoch, held.sequence) != self.confirmed)
         ):
             return False
-        # Shared by all who stand there, so that they are found to stand there by a look.
+        held = self.held
+        if held is not None and (held.epoch, held.sequence) != self.confirmed:
+            return False
+        # The same objects in all who stand there: of thousands, nothing else has to be fetched to find that out next time.
         self.base, self.beats_until_s = stride.base, stride.until_s
-        self.proven_s = max(self.proven_s, stride.proven_s)
+        self.current_epoch, self.stale_after_s = base.epoch, stride.stale_after_s
+        if self.proven_s < stride.proven_s:
+            self.proven_s = stride.proven_s
         return True
 
     def time_passed(self, now_s: float) -> None:

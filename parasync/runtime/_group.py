@@ -174,14 +174,8 @@ class Group:
 
     def strides(self, member: Member[Any], base: Base, stride: Stride) -> bool:
         """An authority beats, and has nothing to say of this object; returns whether that was all there is to it."""
-        lock = self._lock
-        lock.raw.acquire()
-        try:
+        with self._lock:
             return member.strides(base, stride)
-        finally:
-            lock.raw.release()
-            if lock.notes:
-                lock.sweep()
 
     def look_again(self, member: Member[Any], now_s: float) -> None:
         """What a beat named had its time to come."""

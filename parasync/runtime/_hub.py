@@ -6,13 +6,13 @@ import asyncio
 import logging
 from asyncio import AbstractEventLoop, Task
 from collections import Counter
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 import attrs
 
-from parasync.protocol import Base, Beat, Probe, ProbeReply, Refusing, ReplicaStatus, Stride, parse_key, stride_of
+from parasync.protocol import NO_BASE, Base, Beat, Probe, ProbeReply, Refusing, ReplicaStatus, Stride, parse_key, stride_of
 from parasync.runtime import _census
 from parasync.runtime._bell import current_loop
 from parasync.runtime._census import enlist
@@ -41,13 +41,16 @@ class Ear:
     Args:
         place: the topic, the loop, and whether what the replicas there are answered tells them of beats.
         transport: where to listen.
+        groups: who follows which key.
     """
 
-    __slots__ = ("_ends", "members", "place")
+    __slots__ = ("_ends", "_groups", "_threads", "members", "place")
 
-    def __init__(self, place: Place, transport: AskTransport) -> None:
+    def __init__(self, place: Place, transport: AskTransport, groups: Mapping[str, Group]) -> None:
         topic, _, beats = place
         self.place = place
+        self._groups = groups
+        self._threads = not isinstance(transport, SyncTransport) or transport.capabilities.threads
         self.members: dict[Member[Any], tuple[Group, Pace]] = {}
         self._ends = [transport.answer_probes(topic, self.probed)]
         bus = beats_over(transport) if beats and isinstance(transport, SyncTransport) else None
@@ -65,20 +68,28 @@ class Ear:
 
     def beaten(self, beat: Beat) -> None:
         """An authority beats: what that comes to, each replica decides alone."""
-        named = beat.named
+        groups = map(self._groups.get, beat.named)
+        named = {member for group in groups if group is not None for member in group.members}
         paced: Pace | None = None
         now_s = grace_s = 0.0
+        # Without threads, whoever lets a replica take a step does so in this loop, and no lock is needed.
+        threads = self._threads
+        base, stride = NO_BASE, None
         strides: dict[Base, Stride | None] = {}
         for member, (group, pace) in list(self.members.items()):
             if pace is not paced:
                 # Where no loop runs, nobody would look again.
                 paced, now_s, grace_s = pace, pace.clock(), 0.0 if self.place[1] is None else pace.beat_grace_s
-                strides = {}
-            base = member.base
-            stride = strides.get(base)
-            if stride is None and base not in strides:
-                stride = strides[base] = stride_of(beat, base, now_s)
-            if stride is None or member.key in named or not group.strides(member, base, stride):
+                base, stride, strides = NO_BASE, None, {}
+            if member in named:
+                group.beaten(member, beat, now_s, grace_s)
+                continue
+            if member.base is not base and member.base != base:
+                base = member.base
+                if base not in strides:
+                    strides[base] = stride_of(beat, base, now_s)
+                stride = strides[base]
+            if stride is None or not (group.strides(member, base, stride) if threads else member.strides(base, stride)):
                 group.beaten(member, beat, now_s, grace_s)
 
     def probed(self, probe: Probe) -> ProbeReply | None:
@@ -154,7 +165,7 @@ class Hub:
         with self._lock:
             ear = self._ears.get(place)
             if ear is None:
-                ear = self._ears[place] = Ear(place, transport)
+                ear = self._ears[place] = Ear(place, transport, self._groups)
             ear.members[member] = (group, pace)
             return ear
 

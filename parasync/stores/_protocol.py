@@ -19,7 +19,7 @@
 12. When a write is cancelled, it has happened or never will.
 13. `positions` tells where all objects stand, tombstones too: each once, above `after`, in the order of `page`, up to `limit`.
 14. `raise_floor` drops the tombstones written before a moment, and all others at or below the newest of these, to which the
-   floor rises; nothing else changes. No version comes again: in the epoch of the floor, what begins or ends is put above it.
+    floor rises; nothing else changes. No version comes again: in the epoch of the floor, what begins or ends is put above it.
 """
 
 from __future__ import annotations

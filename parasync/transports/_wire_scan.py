@@ -213,6 +213,14 @@ class _Told(Sequence[Outcome]):
     def __iter__(self) -> Iterator[Outcome]:
         return map(self.__getitem__, range(len(self._told)))
 
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it equals a tuple, and is not worth hashing
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
 
 def _plain(held: Position | None) -> list[Any] | None:
     return None if held is None else [*held.version, held.checksum]

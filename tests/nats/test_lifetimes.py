@@ -185,4 +185,4 @@ async def test_thousands_of_missing_permissions_do_not_stop_the_loop(server: Nat
         assert len(set(reasons)) == len(ends)
         for end in ends:
             end()
-        assert bus._session._of_subject == {}
+        assert bus._session._exchange._of_subject == {}

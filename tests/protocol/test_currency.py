@@ -373,8 +373,8 @@ def paced(version: str = "2.7") -> Replica[str]:
 
 
 def states_of(replica: Replica[str]) -> list[object]:
-    names = [name for kind in type(replica).__mro__ for name in getattr(kind, "__slots__", ())]
-    return [getattr(replica, name) for name in names]
+    names = {name for kind in type(replica).__mro__ for name in getattr(kind, "__slots__", ())}
+    return [getattr(replica, name) for name in sorted(names)]
 
 
 def test_what_a_beat_is_to_most_is_found_once() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from parasync.protocol import Mirror, Pulse
+from parasync.protocol import Catalogue, Mirror, Pulse
 from parasync.protocol._holdings import Holdings
 from parasync.protocol._proofs import Proofs
 from parasync.runtime._desk import Desk
@@ -60,6 +60,10 @@ PLANTED: Final[tuple[tuple[Mutant, Callable[..., Any]], ...]] = (
             "last is not None and position.version < (",
         ),
         test_pulse.test_what_was_deleted_at_the_floor_does_not_come_back_late,
+    ),
+    (
+        Mutant(Catalogue, "raise_floor", "a catalogue forgets", "self.move(key, None)", "pass"),
+        test_sweeper.test_the_floor_rises_in_time_and_everybody_forgets_together,
     ),
     (
         Mutant(Holdings, "_adopt", "a mirror forgets with the authority", "if version <= floor]", "if False]"),

@@ -188,7 +188,7 @@ PLANTED: Final = (
     Mutant(Pen, "write", "what is stored is published", "self._publish(value, draft, version)", "pass"),
     Mutant(
         Fanout, "_add", "unsubscribing ends a subscription",
-        "return lambda: self._end(sub)",
+        "return sub.end",
         "return lambda: None",
     ),
     Mutant(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from parasync.protocol import Catalogue, Replica
+from parasync.protocol import Replica
 from parasync.stores import _memory
 from parasync.stores._memory import MemoryStore
 from tests.protocol.mutants import Mutant
@@ -14,5 +14,4 @@ FLOORS: Final = (
     Mutant(_memory, "next_version", "what begins is put above the floor", "current is None or deletes", "deletes"),
     Mutant(_memory, "next_version", "what ends is put above the floor", "current is None or deletes", "current is None"),
     Mutant(Replica, "answer_received", "absent is deleted at the floor", "floor.sequence, floor.epoch", "0, 0"),
-    Mutant(Catalogue, "raise_floor", "a catalogue forgets", "self.move(key, None)", "pass"),
 )

@@ -7,6 +7,7 @@ this one; and with this one ignored too it must not be, or the test would show n
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
@@ -25,7 +26,7 @@ NOTES: Final = Topic("note", str, version="1.0")
 KEY: Final = "note:a"
 NEVER_S: Final = 1e9
 PACE: Final = Pace(reconcile_interval_s=NEVER_S, ask_timeout_s=1.0, backoff_max_s=1.0)
-TERMS: Final = Terms(probe_interval_s=NEVER_S, probe_timeout_s=0.1, takeover_after_s=NEVER_S)
+TERMS: Final = Terms(probe_interval_s=NEVER_S, probe_timeout_s=0.1, takeover_after_s=NEVER_S, tombstone_ttl_s=math.inf)
 HEALS_WITHIN_S: Final = 10.0
 
 

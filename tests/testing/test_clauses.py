@@ -25,7 +25,7 @@ CONTRACTS = [
 
 @pytest.mark.parametrize(("contract", "clauses", "_"), CONTRACTS)
 def test_the_clauses_are_those_of_the_contract(contract: ModuleType, clauses: dict[int, Clause], _: object) -> None:
-    found = re.findall(r"^(\d+)\. (.*(?:\n   \S.*)*)", contract.__doc__ or "", re.MULTILINE)
+    found = re.findall(r"^(\d+)\. (.*(?:\n {3,4}\S.*)*)", contract.__doc__ or "", re.MULTILINE)
     assert [str(clause) for clause in clauses.values()] == [f"{number}. {' '.join(text.split())}" for number, text in found]
 
 
