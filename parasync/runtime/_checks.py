@@ -23,7 +23,11 @@ def check_kind(name: str, value: object, kind: type, example: str) -> None:
         UsageError: it is something else.
     """
     if value is not None and not isinstance(value, kind):
-        raise UsageError(f"got a {type(value).__name__} as {name}, expected one such as {example}")
+        # Of what others write, a method may be missing that an earlier version did not demand.
+        methods = [each for each, member in vars(kind).items() if inspect.isfunction(member) and not each.startswith("_")]
+        missing = [each for each in methods if getattr(kind, "_is_protocol", False) and not hasattr(value, each)]
+        without = f" without {', '.join(missing)}" if 0 < len(missing) < len(methods) else ""
+        raise UsageError(f"got a {type(value).__name__}{without} as {name}, expected one such as {example}")
 
 
 def check_replica(seed: object, refetch: object, cell: object, gap: object) -> None:

@@ -107,7 +107,10 @@ class Heart(Ledger):
         if self._known is not None:
             try:
                 self._call(*self._known)
-            except Exception as error:  # noqa: BLE001  # transports are written by others, and whoever writes must go on
+            except BaseException as error:
+                # Transports are written by others, and whoever writes must go on.
+                if ends_this_task(error):
+                    raise
                 logger.warning("the authority of %r could not beat: %s", self._topic, named(error))
 
     def write_begins(self) -> object:

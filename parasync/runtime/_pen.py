@@ -160,11 +160,13 @@ class Pen:
 
     def _note(self, fresh: dict[str, Envelope[Any]], key: str, envelope: Envelope[Any]) -> None:
         """The next beat names it, also if it cannot be published, which is a loss like any other."""
-        if len(fresh) >= self._heart.room:
-            self._heart.beat_early()
-        if not fresh:
-            self._heart.quicken()
-        fresh[key] = envelope
+        try:
+            if len(fresh) >= self._heart.room:
+                self._heart.beat_early()
+        finally:
+            if not fresh:
+                self._heart.quicken()
+            fresh[key] = envelope
 
 
 def publish_stored(transport: SyncTransport, key: str, envelope: Envelope[Any]) -> None:

@@ -87,11 +87,10 @@ class Sweeper:
         try:
             async with asyncio.timeout(self._interval_s):
                 state = await self._store.raise_floor(self._topic, epoch, before_s=before_s)
+            if state.epoch == epoch == self._office.epoch:
+                self._heart.floor_is(state.floor)
         except BaseException as error:
             # Stores are written by others, and who finds that it was fenced tells the office when it writes.
             if ends_this_task(error):
                 raise
             logger.warning("the authority of %r could not drop old tombstones: %s", self._topic, named(error))
-            return
-        if state.epoch == epoch == self._office.epoch:
-            self._heart.floor_is(state.floor)

@@ -33,7 +33,7 @@ class Exchange:
 
     Raises:
         InvalidKeyError: one of these is neither a topic nor a pattern.
-        UsageError: they are one text.
+        UsageError: they are one text, or no server takes the subject of one of them.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class Exchange:
         if isinstance(wildcards, str):
             raise UsageError("got one text as wildcards, expected several, e.g. ['user', 'order:eu:*']")
         self._shared: Final[dict[str, set[str]]] = {_scope(each): set() for each in wildcards}
+        for each in self._shared:  # who subscribes to a key later is not the one to hear of it
+            self.subject_of(Place(True, each))
         self._lines: dict[Place, Line] = {}
         # Which of them a subject is, in lower case, as the client tells it; keys that differ in case only share an entry.
         self._of_subject: dict[str, tuple[Place, ...]] = {}

@@ -61,7 +61,7 @@ class NatsTransport(Conversation):
 
     Raises:
         ConnectError: a URL cannot be read.
-        UsageError: an option is out of range.
+        UsageError: an option is out of range, or no server takes the subject of a wildcard.
         InvalidKeyError: one of the wildcards is neither a topic nor a pattern.
     """
 

@@ -170,6 +170,15 @@ def test_a_wildcard_must_be_a_topic_or_a_pattern(wildcard: str) -> None:
         NatsTransport("nats://127.0.0.1:4222", wildcards=[wildcard])
 
 
+def test_a_wildcard_whose_subject_no_server_takes_is_refused_at_once() -> None:
+    class Long(PrefixedSubjects):
+        def of_pattern(self, pattern: str) -> str:
+            return "x" * 4000 + ".>"
+
+    with pytest.raises(UsageError, match="got a subject that no server takes"):
+        NatsTransport("nats://127.0.0.1:4222", subjects=Long(), wildcards=["user:eu:*"])
+
+
 def test_one_text_is_not_several_wildcards() -> None:
     with pytest.raises(UsageError, match="expected several"):
         NatsTransport("nats://127.0.0.1:4222", wildcards="user")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from random import Random
 from typing import Any
@@ -254,6 +254,24 @@ async def test_an_early_beat_that_fails_fails_no_write(caplog: pytest.LogCapture
         await passing(6.0)
         assert (bus.beats[-1].count, bus.beats[-1].since) == (BEAT_NAMES_MAX + 2, bus.beats[-1].number - 1)
         assert bus.beats[-1].named == {}
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt])
+@in_virtual_time
+async def test_what_ends_an_early_beat_loses_no_write(error: type[BaseException]) -> None:
+    def ending(*_: Any) -> None:
+        raise error
+
+    async with beating() as (bus, owner), synced(A, bus, pace=pace()) as replica:
+        await passing(6.0)
+        publish_beat = bus.publish_beat
+        bus.publish_beat, owner._desk.heart.room = ending, 0  # type: ignore[method-assign]
+        # Nothing but the bus was cancelled; a program that is to end is ended.
+        with pytest.raises(KeyboardInterrupt) if error is KeyboardInterrupt else nullcontext():
+            await owner.put("a", "x")
+        bus.publish_beat = publish_beat  # type: ignore[method-assign]
+        await passing(20.0)
+        assert (bus.beats[-1].count, replica.value) == (1, "x")
 
 
 def failing(*_: Any) -> None:

@@ -26,8 +26,9 @@ from parasync.errors import IndeterminateError, UsageError
 from parasync.protocol import ABSENT_OBJECT, TOMBSTONE_CHECKSUM, Digest, Position
 from parasync.runtime._mirroring import FORGET_INTERVAL_S, TOMBSTONES_MAX
 from parasync.runtime._sweeper import SWEEP_INTERVAL_MAX_S
-from parasync.stores import Draft, Outcome, TopicState
+from parasync.stores import Draft, Outcome, Store, TopicState
 from tests.beating import BeatingTransport
+from tests.lossy import LossyTransport
 from tests.runtime.kit import KEY, NOTES, A, pace, terms
 from tests.runtime.scanning import compared, scanned
 from tests.virtual_time import in_virtual_time, now_s, passing
@@ -102,6 +103,15 @@ def test_a_time_that_makes_no_sense_is_refused(ttl_s: Any) -> None:
         Terms(tombstone_ttl_s=ttl_s)
     assert Terms().tombstone_ttl_s == 7 * 24 * 3600.0
     assert Terms(tombstone_ttl_s=15).tombstone_ttl_s == 15
+
+
+def test_a_store_that_cannot_drop_tombstones_hears_what_is_missing() -> None:
+    methods = {name: getattr(MemoryStore, name) for name in vars(Store) if not name.startswith("_") and name != "raise_floor"}
+    older = type("Older", (), methods)()
+    with pytest.raises(UsageError, match="got a Older without raise_floor as store, expected one such as MemoryStore"):
+        owner_of(InProcessTransport(), older)
+    with pytest.raises(UsageError, match="got a dict as store, expected"):
+        owner_of(InProcessTransport(), {})  # type: ignore[arg-type]
 
 
 @in_virtual_time
@@ -287,6 +297,25 @@ async def test_a_deletion_of_which_nobody_knew_and_that_was_dropped_is_told() ->
             assert (dict(notes), notes.status) == ({}, Status.OK)
             assert (note.snapshot().deleted, note.status) == (True, Status.OK)
             assert note.version == floor
+
+
+@in_virtual_time
+async def test_a_store_that_tells_nonsense_only_keeps_its_tombstones(caplog: pytest.LogCaptureFixture) -> None:
+    class Mute(Disk):
+        async def raise_floor(self, topic: str, epoch: int, *, before_s: float) -> Any:
+            await super().raise_floor(topic, epoch, before_s=before_s)
+
+    # Over a bus where nobody can ask, one task looks for all time.
+    bus, store = LossyTransport(), Mute()
+    bus.capabilities = Capabilities(lossless=False, ordered=True, threads=False, ask=False)  # type: ignore[misc]
+    async with owner_of(bus, store) as owner:
+        with caplog.at_level(logging.WARNING, "parasync"):
+            await passing(20.0)
+        assert "could not drop old tombstones: AttributeError" in caplog.text
+        assert (store.raised, len(sweepers())) == (2, 1)
+        await gone(owner, "a")
+        await passing(LONG_S)
+        assert await store.positions("note", after="", limit=9) == []
 
 
 @in_virtual_time
