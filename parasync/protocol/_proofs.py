@@ -27,7 +27,8 @@ from parasync.protocol._round import Round
 
 T = TypeVar("T")
 
-_BEATS_REMEMBERED: Final = 16
+# In a flood beats come many a second, and a store may be behind by some seconds.
+_BEATS_REMEMBERED: Final = 256
 
 
 class Proofs(Holdings[T], Generic[T]):
