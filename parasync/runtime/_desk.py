@@ -177,9 +177,11 @@ class Desk:
         ask = page.ask()
         found = first = await self._found(ask)
         # What was read in another life stands in another answer.
-        while found.epoch == first.epoch and page.takes(
-            ask, self.heart.dead(ask.keys) | found.stored, frozenset(found.plan.reissue)
-        ):
+        while found.epoch == first.epoch:
+            # Only a store whose floor is above the one that is told has forgotten what is to be told of.
+            forgotten = self.heart.dead(ask.keys) if found.state.floor > floor else {}
+            if not page.takes(ask, forgotten | found.stored, frozenset(found.plan.reissue)):
+                break
             ask = page.ask()
             found = await self._found(ask)
         return Scanned(*first.head(floor), lag_s, count, page.covered, tuple(page.keys), tuple(page.outcomes))

@@ -19,12 +19,7 @@ import math
 from collections.abc import Callable, Collection
 from typing import Final
 
-from parasync.protocol import (
-    Beat,
-    Position,
-    Pulse,
-    Version,
-)
+from parasync.protocol import Beat, Position, Pulse, Version
 from parasync.runtime._guard import GuardedStore, ends_this_task, named
 from parasync.runtime._ledger import Ledger
 from parasync.runtime._office import Office, Terms
@@ -154,7 +149,7 @@ class Heart(Ledger):
             self._fold(FOLDED_MAX)
             await asyncio.sleep(0)
         if self._bus is None:
-            self._rise(next(iter(self._writing.values()), math.inf))
+            self._rise(self._oldest_s())
         self.sweep()
 
     def _rise(self, settled_s: float) -> None:

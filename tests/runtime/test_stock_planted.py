@@ -52,7 +52,7 @@ PLANTED: Final = (
     Mutant(Pen, "_note", "a beat goes out once it is full", "self._heart.beat_early()", "pass"),
     Mutant(Ledger, "_unsent", "what no beat has told of yet is stored all the same", "unsent |= ", "_ = "),
     Mutant(Heart, "lag_s", "what is under way may be missing", "max(0.0, ", "min(0.0, "),
-    Mutant(Desk, "_scan", "what was read in another life stands in another answer", "found.epoch == first.epoch and ", ""),
+    Mutant(Desk, "_scan", "what was read in another life stands in another answer", "found.epoch == first.epoch", "True"),
     Mutant(Page, "ask", "what is not named stands at the floor of the asker", "self._other", "None"),
     Mutant(Page, "takes", "the first of an answer goes whatever it takes", "self.keys and ", ""),
     Mutant(Page, "_outcome", "what was named and is nowhere is absent", "key in self._named", "False"),

@@ -37,7 +37,7 @@ PLANTED: Final[tuple[tuple[Mutant, Callable[..., Any]], ...]] = (
     (
         Mutant(
             Heart, "_looked", "a floor is told where nobody beats",
-            "self._rise(next(iter(self._writing.values()), math.inf))", "pass",
+            "self._rise(self._oldest_s())", "pass",
         ),
         partial(test_sweeper.test_where_nothing_is_lost_a_mirror_asks_now_and_then_what_it_may_forget, TOMBSTONES_MAX + 1, 0),
     ),
