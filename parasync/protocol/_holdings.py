@@ -138,7 +138,9 @@ class Holdings(Generic[T]):
         self.moved = held
         if old is None:
             rules.resets = resets  # what was not held belongs to no life
-        gone = held is not None and held.kind is TOMBSTONE and refused is None and held.version <= self.floor
+        # Where only a refused version is known, the floor says nothing: see `_held`.
+        named = refused is not None and old is not None
+        gone = held is not None and held.kind is TOMBSTONE and held.version <= self.floor and not named
         if gone or held is None:
             self.held.pop(key, None)
         elif held is not old:

@@ -139,7 +139,8 @@ class Waits(Mirrored[T], Generic[T]):
         held = core.place(key)
         # What was saved counts for nothing until it is proven.
         reached = held is not None and held.version >= version and (core.proven or not core.loaded)
-        if reached and held is not None and version.epoch == held.epoch:
+        # A floor is a version of some other object: that this one is gone there, only a history says that goes on.
+        if reached and held is not None and version.epoch == held.epoch and key in core.held:
             return held
         if version.epoch < core.history_epoch:
             raise HistoryLostError(f"version {version} was lost: its history begins at {core.history_epoch}")

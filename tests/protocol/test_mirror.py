@@ -303,9 +303,18 @@ def test_what_is_refused_counts_as_held_and_leaves_what_was_there() -> None:
     assert set(request.keys) == {"t:c", "t:d"}, "what was refused is tried again"
     take(mirror, request, told(bad, floor=Version(2, 4)))
     assert set(mirror.refused) == {"t:c"}, "the authority does not know the other"
-    assert mirror.held.keys() == {"t:a", "t:c"}
+    assert mirror.held.keys() == {"t:a"}, "where it was before, nobody has told"
+    assert mirror.place("t:c") is None
     assert mirror.digest is not None
     assert mirror.digest.count == 2
+
+
+def test_what_is_first_refused_and_then_read_is_new_whatever_the_floor() -> None:
+    mirror = proven(A, floor=Version(2, 4))
+    live(mirror, "t:c", state("3.1", "bad"))
+    assert live(mirror, "t:c", state("3.2", "good"))
+    assert (mirror.rules.resets, mirror.rules.gaps, mirror.refused) == (0, 0, {})
+    assert mirror.held["t:c"].value == "good"
 
 
 def test_what_was_refused_and_is_not_told_of_is_gone() -> None:

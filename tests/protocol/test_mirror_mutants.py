@@ -59,6 +59,10 @@ BY_NAME: Final = (
         Holdings, "_keep", "a tombstone below the floor is not kept", "gone or held is None", "held is None",
     ),
     named(
+        single.test_what_is_refused_counts_as_held_and_leaves_what_was_there,
+        Holdings, "_keep", "where only a refused version is known, the floor says nothing", "not named", "refused is None",
+    ),
+    named(
         single.test_what_was_saved_is_shown_and_not_proven,
         Holdings, "known", "what was refused is known", "for key in list(self.refused)", "for key in ()",
     ),

@@ -31,6 +31,10 @@ def planted(test: Callable[..., None], owner: Any, function: str, rule: str, tex
 
 PLANTED: Final = (
     planted(
+        found_by.test_the_floor_of_a_lost_history_reaches_no_version_of_it,
+        Waits, "_at", "a floor is a version of no object", "and key in core.held", "",
+    ),
+    planted(
         found_by.test_before_the_first_load_nobody_knows_what_is_not_there,
         Mirrored, "_check_ready", "nothing is read before it is known", "not self._core.loaded", "False",
     ),

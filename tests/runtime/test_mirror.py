@@ -16,6 +16,7 @@ import attrs
 import pytest
 
 from parasync import (
+    ABSENT,
     Envelope,
     InProcessTransport,
     Kind,
@@ -671,6 +672,29 @@ async def test_a_version_of_a_lost_history_is_not_waited_for() -> None:
         assert sorted(users) == ["bob"]
         with pytest.raises(HistoryLostError):
             await users.at_least(Version(version.epoch, version.sequence + 1), "zoe")
+
+
+@in_virtual_time
+async def test_the_floor_of_a_lost_history_reaches_no_version_of_it() -> None:
+    async with AsyncExitStack() as stack:
+        bus = LossyTransport()
+        users = await stack.enter_async_context(a_mirror(bus))
+        async with AsyncExitStack() as first:
+            short = terms(tombstone_ttl_s=60.0)
+            owner = await first.enter_async_context(authority(USERS, bus, store=MemoryStore(), terms=short))
+            written = await owner.put("ada", User("Ada"))
+            await owner.delete("ada")
+            await users.ready()
+            while users.snapshot().floor == ABSENT:
+                await passing(10.0)
+            with pytest.raises(DeletedError):
+                await users.at_least(written, "ada")
+        floor = users.snapshot().floor
+        await served(stack, bus, "bob")
+        await users.fresh()
+        assert (sorted(users), users.snapshot().floor, users.version_of("ada")) == (["bob"], floor, None)
+        with pytest.raises(HistoryLostError):
+            await users.at_least(written, "ada")
 
 
 @in_virtual_time

@@ -51,8 +51,7 @@ class MirrorJudge:
                 self._broken("P2", f"holds {key}, which is not one of its objects")
             return
         forgets = now is None and self._content(key, place) == GONE
-        remembers = was is None and now is not None and self._journal.is_floor(key, now)  # beside what it cannot read
-        if now not in (was, place) and not forgets and not remembers:
+        if now not in (was, place) and not forgets:
             self._broken("P1", f"went from {key} {was} to {now} when it heard {place}")
         if now == place != was:
             if place[0] < seen.heard:
