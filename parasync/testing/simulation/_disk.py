@@ -95,7 +95,7 @@ class Disk:
         gone = {key for key, place in self.contents.items() if self.journal.content(key, place) == GONE}
         if not any(self.contents[key] == self.floor for key in gone):
             self.journal.broken("P1", self.name, f"moved the floor to {self.floor}, where nothing was deleted")
-        self.journal.floors[self.floor] = frozenset(self.contents.keys() - gone)
+        self.journal.floors[self.floor].add(frozenset(self.contents.keys() - gone))
         self.journal.reached["the floor rose"] += 1
         if any(place < self.floor for key, place in self.contents.items() if key not in gone):
             self.journal.reached["the floor rose above what exists"] += 1

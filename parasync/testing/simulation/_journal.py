@@ -55,8 +55,8 @@ class Journal:
         """For each key, all that a disk ever took."""
         self.forged: defaultdict[str, dict[Place, set[int]]] = defaultdict(dict)
         """For each key, what frames of nobody claimed."""
-        self.floors: dict[Place, frozenset[str]] = {}
-        """Where floors ever were, and which objects existed then: all others stand there, deleted."""
+        self.floors: defaultdict[Place, set[frozenset[str]]] = defaultdict(set)
+        """Where floors ever were, and which objects existed each time: all others stand there, deleted."""
         self.authors: dict[int, str] = {}
         """Who claimed each epoch."""
         self.writing: Counter[str] = Counter()
@@ -97,11 +97,11 @@ class Journal:
 
     def is_floor(self, key: str, place: Place) -> bool:
         """Whether a floor was there, and nothing of this object above or below it."""
-        return place in self.floors and key not in self.floors[place]
+        return any(key not in alive for alive in self.floors.get(place, ()))
 
     def below_floor(self, key: str, place: Place) -> bool:
         """Whether an object was gone at a floor that is not below a version."""
-        return any(floor >= place and key not in alive for floor, alive in self.floors.items())
+        return any(floor >= place and self.is_floor(key, floor) for floor in self.floors)
 
     def forgotten(self, key: str, place: Place) -> bool:
         """Whether an object was deleted at a version, and that may be remembered by nobody."""

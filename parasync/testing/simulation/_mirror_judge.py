@@ -258,8 +258,9 @@ class MirrorJudge:
             self._broken("P7", f"has the selection {dict(seen.where)}, expected {groups.get(0, {})}")
 
     def _forgotten(self, key: str, place: Place | None, was: Place) -> bool:
-        """Whether it stands nowhere since it was deleted, which nobody remembers."""
-        return place is None and self._journal.forgotten(key, was)
+        """Whether it stands nowhere since it was deleted, which nobody remembers, or only beside what cannot be read."""
+        deleted = self._content(key, was) == GONE and any(floor >= was for floor in self._journal.floors)
+        return place is None and (deleted or self._journal.forgotten(key, was))
 
     def _content(self, key: str, place: Place) -> Content:
         return self._journal.written[key].get(place, GONE)

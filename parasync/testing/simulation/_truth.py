@@ -66,6 +66,8 @@ class Truth:
             if not deleted:
                 journal.broken("P2", who, f"shows a value of {key} that has no version")
             return
+        if deleted and journal.is_floor(key, place):
+            return  # where data was lost, a floor may come to be where something was written that nobody remembers
         content = journal.content(key, place)
         known = journal.forged[key].get(place, set()) | (set() if content is None else {content.number})
         if not any(deleted if number == 0 else (not deleted and value == self._topology.value(number)) for number in known):
