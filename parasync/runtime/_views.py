@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from parasync.protocol import TOMBSTONE, Held, Status, Version
+from parasync.protocol import ABSENT, TOMBSTONE, Held, Status, Version
 
 T = TypeVar("T")
 
@@ -119,5 +119,10 @@ def change_between(old: Held[T] | None, new: Held[Any], cause: Cause) -> Change[
 
 def merge(first: Change[T], second: Change[T]) -> Change[T]:
     """Two steps as one, for a reader that was too slow for both."""
-    skipped = None if first.skipped is None or second.skipped is None else first.skipped + second.skipped + 1
+    skipped = None
+    if first.skipped is not None and second.skipped is not None:
+        epoch, sequence = second.version
+        # A mirror forgets what is deleted: what is written later is new to it, and nobody knows what came between.
+        if first.version in ((epoch, sequence - second.skipped - 1), ABSENT):
+            skipped = first.skipped + second.skipped + 1
     return attrs.evolve(second, old=first.old, skipped=skipped)

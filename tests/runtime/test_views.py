@@ -66,6 +66,17 @@ def test_a_first_value_merged_counts_what_was_left_out() -> None:
     assert merge(first, change_between(held(envelope(7)), held(envelope(8)), "live")).skipped == 1
 
 
+def test_a_step_to_nothing_and_the_first_ever_count_as_one() -> None:
+    first: Change[str] = change_between(None, held(tombstone(0)), "answer")
+    assert merge(first, change_between(held(tombstone(0)), held(envelope(5, epoch=7)), "live")).skipped == 5
+
+
+@pytest.mark.parametrize(("again", "skipped"), [(envelope(3), 1), (envelope(9), None), (envelope(3, epoch=1), None)])
+def test_what_came_after_a_forgotten_deletion_nobody_counts(again: Envelope[str], skipped: int | None) -> None:
+    deleted: Change[str] = change_between(held(envelope(1)), held(tombstone(2)), "live")
+    assert merge(deleted, change_between(None, held(again), "live")).skipped == skipped
+
+
 def test_merging_changes_neither() -> None:
     first: Change[str] = change_between(held(envelope(1)), held(envelope(2)), "live")
     second: Change[str] = change_between(held(envelope(2)), held(envelope(3)), "live")
