@@ -10,15 +10,11 @@ from typing import Any, Final
 
 import attrs
 
-from parasync.codec import meta_bytes
 from parasync.errors import ConflictError, NoAuthorityError
 from parasync.protocol import (
     ABSENT,
-    ABSENT_OBJECT,
     PAGE_KEYS_MAX,
-    SAME,
     STATUS_REPORTS_MAX,
-    UNANSWERED,
     Answer,
     Ask,
     AuthorityStatus,
@@ -29,7 +25,6 @@ from parasync.protocol import (
     KeyPage,
     Kind,
     ListKeys,
-    Outcome,
     Position,
     ReplicaStatus,
     Report,
@@ -37,7 +32,6 @@ from parasync.protocol import (
     Response,
     Scan,
     Scanned,
-    is_same,
     plan_answer,
 )
 from parasync.runtime._census import enlist
@@ -56,8 +50,6 @@ logger: Final = logging.getLogger("parasync")
 
 ANSWER_BYTES_MAX: Final = 900_000
 """The largest answer on a transport that tells no limit; what does not fit is asked for again."""
-OUTCOME_OVERHEAD_BYTES: Final = 1024
-"""What an object may add to an answer beyond its body, its key and its `meta`."""
 LISTED_OVERHEAD_BYTES: Final = 32
 """What an object may add to a page of a listing beyond its key."""
 
@@ -160,8 +152,7 @@ class Desk:
 
     async def _answer(self, ask: Ask) -> Answer:
         found = await self._found(ask)
-        outcomes = self._outcomes(ask, found.stored, frozenset(found.plan.reissue))
-        return Answer(*found.head(found.state.floor), outcomes)
+        return Answer(*found.head(found.state.floor), found.outcomes(ask, self._answer_bytes_max()))
 
     async def _compare(self, compare: Compare) -> Digests:
         found = await self._found(Ask(compare.epoch, (), ()))
@@ -188,11 +179,21 @@ class Desk:
 
     async def _found(self, ask: Ask) -> Found:
         """What the store has, after what was lost was written anew."""
-        found = await self._read(ask)
+        found = await self._read_settled(ask)
         if found.needs_repair:
             await self._repair(ask)
-            found = await self._read(ask)
+            found = await self._read_settled(ask)
         return found
+
+    async def _read_settled(self, ask: Ask) -> Found:
+        """What the store has while this authority holds the epoch that stands there."""
+        while True:
+            found = await self._read(ask)
+            if found.state.epoch <= found.epoch:
+                return found
+            # Claimed by this one, which is at it still, or by another while this one looked around.
+            async with self.office.turn:
+                self.office.check_serving()
 
     async def _read(self, ask: Ask) -> Found:
         # An epoch that is claimed, or a beat that is sent, while the store reads did not say what was read.
@@ -203,28 +204,6 @@ class Desk:
         named = (key for key, position in zip(ask.keys, ask.positions, strict=True) if position is not None and key in stored)
         positions = {key: Position.of(stored[key]) for key in named}
         return Found(epoch, beat, uptime_s, state, stored, plan_answer(ask, positions, epoch=epoch, floor=state.floor))
-
-    def _outcomes(self, ask: Ask, stored: dict[str, Envelope[EncodedBody | None]], lost: frozenset[str]) -> tuple[Outcome, ...]:
-        """One outcome for each entry, as many envelopes as fit."""
-        limit_bytes = room_bytes = self._answer_bytes_max()
-        outcomes: list[Outcome] = []
-        for key, position in zip(ask.keys, ask.positions, strict=True):
-            envelope = stored.get(key)
-            if key in lost:
-                outcomes.append(UNANSWERED)
-            elif envelope is None:
-                outcomes.append(ABSENT_OBJECT)
-            elif position is not None and is_same(position, Position.of(envelope)):
-                outcomes.append(SAME)
-            else:
-                body_bytes = len(envelope.value or b"")
-                size_bytes = body_bytes + len(key.encode()) + meta_bytes(envelope.meta) + OUTCOME_OVERHEAD_BYTES
-                # One that no message takes, since the limit shrank, must not keep the others from their answers.
-                alone = room_bytes == limit_bytes and (body_bytes <= limit_bytes or not limit_bytes)
-                fits = size_bytes <= room_bytes or alone
-                room_bytes -= size_bytes if fits else 0
-                outcomes.append(envelope if fits else UNANSWERED)
-        return tuple(outcomes)
 
     def _answer_bytes_max(self) -> int:
         # Asked each time: a bus that comes back may take less than before.

@@ -20,16 +20,20 @@ from parasync.protocol import (
     UNANSWERED,
     Answer,
     Ask,
+    Compare,
     EncodedBody,
     KeyPage,
     ListKeys,
     Position,
     Probe,
     Refusal,
+    Request,
+    Scan,
 )
 from parasync.stores import Draft, Outcome, TopicState
 from tests.lossy import LossyTransport
 from tests.runtime.kit import KEY, NOTES, A, envelope, pace, terms, turns
+from tests.runtime.scanning import WHOLE
 from tests.virtual_time import in_virtual_time, passing
 
 
@@ -242,13 +246,17 @@ class Slow(MemoryStore):
         self.between: Any = None
         self.read_gate: asyncio.Event | None = None
         self.claim_gate: asyncio.Event | None = None
+        self.claimed_gate: asyncio.Event | None = None
 
     async def claim(self, topic: str, epoch: int, *, lost: bool = False) -> TopicState:
         self.claimed.append(epoch)
         await asyncio.sleep(0)
         if self.claim_gate is not None:
             await self.claim_gate.wait()
-        return await super().claim(topic, epoch, lost=lost)
+        state = await super().claim(topic, epoch, lost=lost)
+        if self.claimed_gate is not None:
+            await self.claimed_gate.wait()
+        return state
 
     async def read(self, topic: str, keys: Sequence[str]) -> Any:
         found = await super().read(topic, keys)
@@ -396,6 +404,46 @@ async def test_one_that_is_fenced_while_it_repairs_does_not_rise_above_who_serve
         assert isinstance(refusal, Refusal)
         assert refusal.error == "FencedError"
         assert (owner.serving, owner.epoch < serves) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "request_", [Ask(0, (KEY,), (None,)), Compare(0), Scan(0, ABSENT, "", WHOLE)], ids=["ask", "compare", "scan"]
+)
+@in_virtual_time
+async def test_one_that_looks_around_answers_nobody_once_another_has_claimed(request_: Request) -> None:
+    """Its catalogue does not know what the other one writes."""
+    store = Slow()
+    async with owning(store) as (bus, owner):
+        await owner.put("a", "text")
+        await turns()
+        async with owner._office.turn:
+            await store.claim("note", owner.epoch + (1 << 20))
+            asking = asyncio.create_task(bus.ask("note", request_, 5.0))
+            await turns()
+            assert not asking.done()
+        refusal = await asking
+        assert isinstance(refusal, Refusal)
+        assert (refusal.error, owner.serving) == ("FencedError", False)
+
+
+@in_virtual_time
+async def test_who_asks_while_an_epoch_is_claimed_hears_of_the_new_one() -> None:
+    store = Slow()
+    async with owning(store) as (bus, owner):
+        await owner.put("a", "text")
+        await turns()
+        before, gate = owner.epoch, asyncio.Event()
+        store.claimed_gate = gate
+        lost = Position(Version(owner.epoch, 9), 99)
+        first = asyncio.create_task(bus.ask("note", Ask(0, (KEY,), (lost,)), 5.0))
+        await turns()
+        second = asyncio.create_task(bus.ask("note", Ask(0, (KEY,), (None,)), 5.0))
+        await turns()
+        assert not second.done()
+        gate.set()
+        answers = [await first, await second]
+        assert owner.epoch > before
+        assert [answer.epoch for answer in answers if isinstance(answer, Answer)] == [owner.epoch] * 2
 
 
 @in_virtual_time

@@ -265,7 +265,7 @@ async def test_another_life_gives_another_answer() -> None:
         store.before_read = take_another_epoch
         answer = await scanned(bus)
         assert owner.epoch > before
-        assert (answer.epoch, len(answer.keys)) == (before, 512), "the third part was read in the next life"
+        assert (answer.epoch, len(answer.keys)) == (before, 256), "the second part was read in the next life"
         assert answer.covered == answer.keys[-1]
 
 
