@@ -104,7 +104,7 @@ def prove(replica: Replica[Any]) -> None:
 
 def prove_long_ago(replica: Replica[Any]) -> None:
     prove(replica)
-    replica.proven_s = NOW_S - STALE_AFTER_S - 1
+    replica.footing.proven_s = NOW_S - STALE_AFTER_S - 1
 
 
 def seed(replica: Replica[Any]) -> None:

@@ -3,7 +3,7 @@
 from parasync.protocol._authority import EPOCH_BITS, Plan, is_same, next_epoch, next_version, plan_answer
 from parasync.protocol._backoff import Backoff
 from parasync.protocol._catalogue import Catalogue, check_scan, is_in_range
-from parasync.protocol._currency import NO_BASE, Awaited, Base, Stride, stride_of
+from parasync.protocol._currency import NO_BASE, Awaited, Base, Company
 from parasync.protocol._digest import DIGEST_BYTES, Digest, bucket_of
 from parasync.protocol._envelope import NO_META, STATE, TOMBSTONE, EncodedBody, Envelope, Kind
 from parasync.protocol._face import Face
@@ -120,6 +120,7 @@ __all__ = [
     "Base",
     "Beat",
     "Catalogue",
+    "Company",
     "Compare",
     "Digest",
     "Digests",
@@ -162,7 +163,6 @@ __all__ = [
     "Seen",
     "Status",
     "StatusQuery",
-    "Stride",
     "Unanswered",
     "Unreadable",
     "Version",
@@ -184,6 +184,5 @@ __all__ = [
     "reason_of",
     "scope_of",
     "status_of",
-    "stride_of",
     "unescape",
 ]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from parasync.protocol._authority import is_same
 from parasync.protocol._messages import BEAT_INTERVALS_MAX, Beat
@@ -37,15 +37,6 @@ class Base(NamedTuple):
     epoch: int
     number: int
     started_s: float
-
-
-class Stride(NamedTuple):
-    """What a beat comes to for all replicas at one base that it does not name, and of which there is nothing else to say."""
-
-    base: Base
-    proven_s: float
-    until_s: float
-    stale_after_s: float
 
 
 class Awaited(NamedTuple):
@@ -95,15 +86,79 @@ def judge_beat(beat: Beat, named: Position | None, base: Base, newest: Position,
     return Finding.PROOF if confirmed else Finding.UNCONFIRMED
 
 
-def stride_of(beat: Beat, base: Base, now_s: float) -> Stride | None:
-    """What a beat proves to replicas at this base that it does not name; None where that is for each of them to find out."""
-    if judge_beat(beat, None, base, NOWHERE, confirmed=True) is not Finding.PROOF:
-        return None
-    stale_after_s = BEAT_INTERVALS_MAX * beat.interval_s
-    proven_s = min(now_s, base.started_s + beat.uptime_s)
-    if now_s - proven_s > stale_after_s:
-        return None
-    return Stride(Base(base.epoch, beat.number, base.started_s), proven_s, now_s + stale_after_s, stale_after_s)
+class Footing:
+    """The last proof of a replica, and what follows from it.
+
+    Args:
+        stale_after_s: the age in seconds above which the proof is too old.
+    """
+
+    __slots__ = ("base", "beats_until_s", "left", "proven_s", "stale_after_s")
+
+    def __init__(self, stale_after_s: float) -> None:
+        self.stale_after_s = stale_after_s
+        self.proven_s = -math.inf
+        """When the replica was last surely current, by an answer or a beat, on the driver's monotonic clock."""
+        self.base = NO_BASE
+        self.beats_until_s = -math.inf
+        """Until when the beats that prove are taken to go on: if no other has come by then, they fell silent."""
+        self.left: list[Currency[Any]] | None = None
+        """Those who stand here no longer; None where it is that of one replica."""
+
+
+class Company(Footing):
+    """The footing of many replicas: a beat has proven all of them, and there is nothing else to say of any.
+
+    What the next beats come to is found once for all of them. Whoever is named, hears something, or has a reason to ask, stands
+    alone (`Currency.stand_alone`), and may come back with the next beat (`takes`).
+
+    Args:
+        beat: what has proven the first of them.
+        started_s: when its author began at the earliest, on the clock of these replicas.
+        now_s: the time on that clock.
+    """
+
+    __slots__ = ()
+
+    left: list[Currency[Any]]
+
+    def __init__(self, beat: Beat, started_s: float, now_s: float) -> None:
+        super().__init__(BEAT_INTERVALS_MAX * beat.interval_s)
+        self.left = []
+        self._moves(beat, started_s, now_s)
+
+    def beat_received(self, beat: Beat, now_s: float) -> bool:
+        """An authority beats, and names nobody here but with what is known; returns whether that is the same to all of them.
+
+        If it is not, nothing was done: each of them has to judge it alone.
+        """
+        base = self.base
+        finding = judge_beat(beat, None, base, NOWHERE, confirmed=True)
+        if finding is Finding.REPEATED:
+            return True
+        proven_s = max(self.proven_s, min(now_s, base.started_s + beat.uptime_s))
+        usual = self.stale_after_s == BEAT_INTERVALS_MAX * beat.interval_s
+        if finding is not Finding.PROOF or not usual or now_s - proven_s > self.stale_after_s:
+            return False
+        self._moves(beat, base.started_s, now_s)
+        return True
+
+    def takes(self, replica: Currency[Any], beat: Beat, now_s: float) -> bool:
+        """Let a replica stand here which the last beat has proven by itself; returns whether it does from now on."""
+        own, place = replica.footing, (beat.epoch, beat.number)
+        if not replica.at_ease or own.base[:2] != place or self.base[:2] != place or own.stale_after_s != self.stale_after_s:
+            return False
+        if own.base.started_s > self.base.started_s:  # each of them is a bound of the same moment
+            self._moves(beat, own.base.started_s, now_s)
+        if own.proven_s > self.proven_s:
+            return False  # by an answer, which says nothing of the others
+        replica.footing = self
+        return True
+
+    def _moves(self, beat: Beat, started_s: float, now_s: float) -> None:
+        self.proven_s = max(self.proven_s, min(now_s, started_s + beat.uptime_s))
+        self.beats_until_s = now_s + self.stale_after_s
+        self.base = Base(beat.epoch, beat.number, started_s)
 
 
 class Currency(Standing[T], Generic[T]):
@@ -115,22 +170,44 @@ class Currency(Standing[T], Generic[T]):
         stale_by_beats: while beats prove, a proof is too old after `BEAT_INTERVALS_MAX` of their intervals instead.
     """
 
-    __slots__ = (
-        "awaited", "base", "beats_until_s", "confirmed", "proven_s", "stale_after_s", "stale_by_beats", "stale_unheard_s",
-    )  # fmt: skip
+    __slots__ = ("awaited", "confirmed", "footing", "stale_by_beats", "stale_unheard_s")
 
     def __init__(self, *, lossless: bool, stale_after_s: float, stale_by_beats: bool) -> None:
         super().__init__(lossless=lossless)
-        self.stale_after_s = self.stale_unheard_s = stale_after_s
+        self.footing = Footing(stale_after_s)
+        self.stale_unheard_s = stale_after_s
         self.stale_by_beats = stale_by_beats
-        self.proven_s = -math.inf
-        """When the replica was last surely current, by an answer or a beat, on the driver's monotonic clock."""
-        self.base = NO_BASE
         self.confirmed = ABSENT
         """The version that an answer or a beat confirmed last; if another is held, that came live since."""
-        self.beats_until_s = -math.inf
-        """Until when the beats that prove are taken to go on: if no other has come by then, they fell silent."""
         self.awaited: Awaited | None = None
+
+    @property
+    def base(self) -> Base:
+        """See `Footing`."""
+        return self.footing.base
+
+    @property
+    def proven_s(self) -> float:
+        """See `Footing`."""
+        return self.footing.proven_s
+
+    @property
+    def beats_until_s(self) -> float:
+        """See `Footing`."""
+        return self.footing.beats_until_s
+
+    @property
+    def stale_after_s(self) -> float:
+        """The age in seconds above which a proof is too old."""
+        return self.footing.stale_after_s
+
+    @property
+    def at_ease(self) -> bool:
+        """Whether there is nothing to say of it but where it stands."""
+        disturbed = self.closed or self.lossless or self.needs_raised > self.needs_closed or self.awaited is not None
+        if disturbed or not self.stale_by_beats or self.current_epoch != self.base.epoch:
+            return False
+        return self.held is None or (self.held.epoch, self.held.sequence) == self.confirmed
 
     @property
     def look_again_s(self) -> float:
@@ -138,7 +215,7 @@ class Currency(Standing[T], Generic[T]):
         return math.inf if self.awaited is None else self.awaited.until_s
 
     def beat_received(self, beat: Beat, named: Position | None, *, now_s: float, grace_s: float = 0.0) -> None:
-        """An authority beat. Not for replicas whose answers come from elsewhere.
+        """An authority beat: judge that alone. Not for replicas whose answers come from elsewhere.
 
         Args:
             beat: what it says.
@@ -148,6 +225,7 @@ class Currency(Standing[T], Generic[T]):
         """
         if self.closed or self.lossless:
             return
+        own = self.stand_alone()
         # A life that was deposed proves nothing, and is no base.
         self.current_epoch = max(self.current_epoch, beat.epoch)
         base = self.base if self.base.epoch == self.current_epoch else NO_BASE
@@ -156,12 +234,12 @@ class Currency(Standing[T], Generic[T]):
         confirmed = self.held is None or (self.held.epoch, self.held.sequence) == self.confirmed
         finding = judge_beat(beat, named, base, newest, confirmed=confirmed)
         if finding is Finding.PROOF:
-            self.base = Base(base.epoch, beat.number, base.started_s)
+            own.base = Base(base.epoch, beat.number, base.started_s)
             self._current(min(now_s, base.started_s + beat.uptime_s), confirmed=not confirmed)
-            self.beats_until_s = now_s + BEAT_INTERVALS_MAX * beat.interval_s
+            own.beats_until_s = now_s + BEAT_INTERVALS_MAX * beat.interval_s
             if self.stale_by_beats:
-                self.stale_after_s = BEAT_INTERVALS_MAX * beat.interval_s
-            if now_s - self.proven_s > self.stale_after_s:
+                own.stale_after_s = BEAT_INTERVALS_MAX * beat.interval_s
+            if now_s - own.proven_s > own.stale_after_s:
                 self.need_raised("a beat came too late to prove much")
         elif finding is Finding.OTHER_CONTENT:
             self._conflict()
@@ -174,32 +252,25 @@ class Currency(Standing[T], Generic[T]):
         elif finding is not Finding.REPEATED:
             self.need_raised(finding.value)
 
-    def strides(self, base: Base, stride: Stride) -> bool:
-        """`beat_received` for what most beats are to most replicas; returns whether it was that, else nothing was done.
+    def stand_alone(self) -> Footing:
+        """Be no longer in a company; returns the footing of this replica, and of no other."""
+        footing = self.footing
+        if footing.left is not None:
+            self.footing = own = Footing(footing.stale_after_s)
+            own.base, own.proven_s, own.beats_until_s = footing.base, footing.proven_s, footing.beats_until_s
+            footing.left.append(self)
+            footing = own
+        return footing
 
-        Args:
-            base: where the stride begins.
-            stride: what `stride_of` made of the beat there; it does not name this object.
-        """
-        if (
-            (self.base is not base and self.base != base)
-            or self.closed
-            or self.needs_raised > self.needs_closed
-            or self.awaited is not None
-            or self.current_epoch != base.epoch
-            or self.stale_after_s != stride.stale_after_s
-            or not self.stale_by_beats
-        ):
-            return False
+    def need_raised(self, reason: str) -> None:
+        """There is a reason to ask; see `Standing`."""
+        self.stand_alone()
+        super().need_raised(reason)
+
+    def knows(self, named: Position) -> bool:
+        """Whether it is news to nobody in a company that a beat names this."""
         held = self.held
-        if held is not None and (held.epoch, held.sequence) != self.confirmed:
-            return False
-        # The same objects in all who stand there: of thousands, nothing else has to be fetched to find that out next time.
-        self.base, self.beats_until_s = stride.base, stride.until_s
-        self.current_epoch, self.stale_after_s = base.epoch, stride.stale_after_s
-        if self.proven_s < stride.proven_s:
-            self.proven_s = stride.proven_s
-        return True
+        return held is not None and named.version == self.confirmed and is_same(named, Position.of(held))
 
     def time_passed(self, now_s: float) -> None:
         """It is `now_s` seconds on the driver's monotonic clock: what a beat named and did not come by now is a need."""
@@ -211,15 +282,17 @@ class Currency(Standing[T], Generic[T]):
 
     def _proven(self, epoch: int, beat: int | None, asked_s: float, uptime_s: float, *, told: bool) -> None:
         """An answer proves; `told` says that it spoke of no version below the one that was held."""
+        own = self.stand_alone()
         if beat is not None:
             # Later beats may have overtaken the answer.
-            number = max(beat, self.base.number) if self.base.epoch == epoch else beat
-            self.base = Base(epoch, number, asked_s - uptime_s)
-        if asked_s > self.beats_until_s:
-            self.stale_after_s = self.stale_unheard_s
+            number = max(beat, own.base.number) if own.base.epoch == epoch else beat
+            own.base = Base(epoch, number, asked_s - uptime_s)
+        if asked_s > own.beats_until_s:
+            own.stale_after_s = self.stale_unheard_s
         self._current(asked_s, confirmed=told)
 
     def _current(self, at_s: float, *, confirmed: bool) -> None:
-        self.proven_s = max(self.proven_s, at_s)
+        own = self.stand_alone()
+        own.proven_s = max(own.proven_s, at_s)
         if confirmed and self.held is not None:
             self.confirmed = self.held.version

@@ -143,24 +143,24 @@ class Proofs(Holdings[T], Generic[T]):
         return finding
 
     def _proven_by(self, beat: Beat, now_s: float) -> None:
-        rules, base = self.rules, self.base
+        rules, base, footing = self.rules, self.base, self.rules.footing
         self.base = Base(base.epoch, beat.number, base.started_s)
         self._unconfirmed.clear()
-        rules.proven_s = max(rules.proven_s, min(now_s, base.started_s + beat.uptime_s))
-        rules.beats_until_s = now_s + BEAT_INTERVALS_MAX * beat.interval_s
+        footing.proven_s = max(footing.proven_s, min(now_s, base.started_s + beat.uptime_s))
+        footing.beats_until_s = now_s + BEAT_INTERVALS_MAX * beat.interval_s
         self._adopt(beat.floor)
         if rules.stale_by_beats:
-            rules.stale_after_s = BEAT_INTERVALS_MAX * beat.interval_s
-        if now_s - rules.proven_s > rules.stale_after_s:
+            footing.stale_after_s = BEAT_INTERVALS_MAX * beat.interval_s
+        if now_s - footing.proven_s > footing.stale_after_s:
             rules.need_raised("a beat came too late to prove much")
 
     def _proven_by_round(self, asking: Round) -> None:
         """A round has told of all that was sent before its base."""
-        rules = self.rules
+        rules, footing = self.rules, self.rules.footing
         self.base = Base(asking.epoch, self._number_of(asking), asking.asked_s - asking.uptime_s)
-        if asking.asked_s > rules.beats_until_s:
-            rules.stale_after_s = rules.stale_unheard_s
-        rules.proven_s = max(rules.proven_s, asking.asked_s - asking.lag_s)
+        if asking.asked_s > footing.beats_until_s:
+            footing.stale_after_s = rules.stale_unheard_s
+        footing.proven_s = max(footing.proven_s, asking.asked_s - asking.lag_s)
         rules.needs_closed = max(rules.needs_closed, asking.needs)
         self._adopt(asking.floor)
         last = asking.last

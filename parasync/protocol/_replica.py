@@ -236,6 +236,7 @@ class Replica(Currency[T], Generic[T]):
 
     def _hold(self, envelope: Envelope[Any], value: Any) -> None:
         self.held = Held(envelope, value)
+        self.stand_alone()
         self.provisional = False
         if self.refused is not None and self.refused.position.version <= envelope.version:
             self.refused = None

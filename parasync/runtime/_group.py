@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from parasync.errors import ParseError, SchemaSkewError
-from parasync.protocol import ABSENT, OTHER_CONTENT, UNREAD, Base, Beat, Envelope, Held, Stride, Unreadable, prepare_reading
+from parasync.protocol import ABSENT, OTHER_CONTENT, UNREAD, Beat, Envelope, Held, Unreadable, prepare_reading
 from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Call, Listener, Member, enlist, report, take_turn
 from parasync.runtime._views import Cause, Change, change_between
@@ -25,13 +25,15 @@ T = TypeVar("T")
 class Group:
     """The replicas of one key on one transport. Who may join and leave, and when, is up to the hub."""
 
-    __slots__ = ("_lock", "_transport", "key", "members", "unsubscribe")
+    __slots__ = ("_lock", "_transport", "key", "members", "touched", "unsubscribe")
 
     unsubscribe: Unsubscribe
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.members: tuple[Member[Any], ...] = ()
+        self.touched: tuple[dict[Group, None], ...] = ()
+        """Where it is noted that something came live."""
         self._lock = NotedLock()
 
     def open(self, transport: SyncTransport) -> None:
@@ -115,6 +117,8 @@ class Group:
             lock.raw.release()
             if lock.notes:
                 lock.sweep()
+        for noted in self.touched:
+            noted[self] = None
         if later or calls:
             self._act(later, calls)
 
@@ -171,11 +175,6 @@ class Group:
         # Most beats tell that all is well, and there is nobody who need know.
         if member.need_open or member.awaited is not None or member.stale_after_s != stale_after_s:
             member.attend(True)
-
-    def strides(self, member: Member[Any], base: Base, stride: Stride) -> bool:
-        """An authority beats, and has nothing to say of this object; returns whether that was all there is to it."""
-        with self._lock:
-            return member.strides(base, stride)
 
     def look_again(self, member: Member[Any], now_s: float) -> None:
         """What a beat named had its time to come."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from asyncio import AbstractEventLoop, Task
 from collections import Counter
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 import attrs
 
-from parasync.protocol import NO_BASE, Base, Beat, Probe, ProbeReply, Refusing, ReplicaStatus, Stride, parse_key, stride_of
+from parasync.protocol import Refusing, ReplicaStatus, parse_key
 from parasync.runtime import _census
 from parasync.runtime._bell import current_loop
 from parasync.runtime._census import enlist
+from parasync.runtime._ear import Ear, Place, end
 from parasync.runtime._group import Group
 from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Member
@@ -23,86 +23,12 @@ from parasync.runtime._recovery import Pace, Recovery
 from parasync.runtime._reports import Reporter
 from parasync.runtime._sources import Source
 from parasync.runtime._tally import Tally, count, refused_by
-from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, asks_over, beats_over
-
-logger: Final = logging.getLogger("parasync")
+from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, asks_over
 
 LOOKED_AT_MAX: Final = 1000
 """How many replicas are looked at in a row for an onlooker; then others may run."""
 
 SourceKey: TypeAlias = tuple[Hashable, ...]
-Place: TypeAlias = tuple[str, AbstractEventLoop | None, bool]
-"""A topic, a loop, and whether beats mean anything there."""
-
-
-class Ear:
-    """Answers the probes of one topic in one event loop, and hears its beats, for all replicas that were made there.
-
-    Args:
-        place: the topic, the loop, and whether what the replicas there are answered tells them of beats.
-        transport: where to listen.
-        groups: who follows which key.
-    """
-
-    __slots__ = ("_ends", "_groups", "_threads", "members", "place")
-
-    def __init__(self, place: Place, transport: AskTransport, groups: Mapping[str, Group]) -> None:
-        topic, _, beats = place
-        self.place = place
-        self._groups = groups
-        self._threads = not isinstance(transport, SyncTransport) or transport.capabilities.threads
-        self.members: dict[Member[Any], tuple[Group, Pace]] = {}
-        self._ends = [transport.answer_probes(topic, self.probed)]
-        bus = beats_over(transport) if beats and isinstance(transport, SyncTransport) else None
-        if bus is not None:
-            try:
-                self._ends.append(bus.subscribe_beats(topic, self.beaten))
-            except BaseException:
-                self.close()
-                raise
-
-    def close(self) -> None:
-        """Hear nothing more."""
-        for end in self._ends:
-            _end(end)
-
-    def beaten(self, beat: Beat) -> None:
-        """An authority beats: what that comes to, each replica decides alone."""
-        groups = map(self._groups.get, beat.named)
-        named = {member for group in groups if group is not None for member in group.members}
-        paced: Pace | None = None
-        now_s = grace_s = 0.0
-        # Without threads, whoever lets a replica take a step does so in this loop, and no lock is needed.
-        threads = self._threads
-        base, stride = NO_BASE, None
-        strides: dict[Base, Stride | None] = {}
-        for member, (group, pace) in list(self.members.items()):
-            if pace is not paced:
-                # Where no loop runs, nobody would look again.
-                paced, now_s, grace_s = pace, pace.clock(), 0.0 if self.place[1] is None else pace.beat_grace_s
-                base, stride, strides = NO_BASE, None, {}
-            if member in named:
-                group.beaten(member, beat, now_s, grace_s)
-                continue
-            if member.base is not base and member.base != base:
-                base = member.base
-                if base not in strides:
-                    strides[base] = stride_of(beat, base, now_s)
-                stride = strides[base]
-            if stride is None or not (group.strides(member, base, stride) if threads else member.strides(base, stride)):
-                group.beaten(member, beat, now_s, grace_s)
-
-    def probed(self, probe: Probe) -> ProbeReply | None:
-        """An authority looks who is there: tell it of an epoch above its own, and learn from it of a new life."""
-        heard = 0
-        for member in list(self.members):
-            heard = max(heard, member.current_epoch)
-            known = max(member.current_epoch, member.announced or 0)
-            if probe.serving and probe.epoch > known and (place := self.members.get(member)):
-                if member.announced is not None:
-                    member.announced = probe.epoch
-                place[0].doubt(member, "another life of the authority was heard", heard=True)
-        return ProbeReply(heard, serving=False) if heard > probe.epoch else None
 
 
 class Hub:
@@ -166,7 +92,7 @@ class Hub:
             ear = self._ears.get(place)
             if ear is None:
                 ear = self._ears[place] = Ear(place, transport, self._groups)
-            ear.members[member] = (group, pace)
+            ear.add(member, group, pace)
             return ear
 
     def refused(self, topic: str, loop: AbstractEventLoop) -> None:
@@ -211,10 +137,10 @@ class Hub:
         group.leave(member)
         if not group.members and self._groups.get(member.key) is group:
             del self._groups[member.key]
-            _end(group.unsubscribe)
+            end(group.unsubscribe)
         if source is not None and (recovery := self._recoveries.get(source)) and recovery.remove(member):
             del self._recoveries[source]
-        if ear is not None and ear.members.pop(member, None) is not None and not ear.members:
+        if ear is not None and ear.remove(member, group):
             del self._ears[ear.place]
             ear.close()
         self._give_up_if_empty()
@@ -250,10 +176,3 @@ def join(transport: SyncTransport, member: Member[Any]) -> tuple[Hub, Group]:
         group = hub.join(member)
         if group is not None:
             return hub, group
-
-
-def _end(unsubscribe: Unsubscribe) -> None:
-    try:
-        unsubscribe()
-    except Exception as error:  # noqa: BLE001  # the transport is not ours, and the books must be right all the same
-        logger.warning("a subscription could not be ended: %s", type(error).__name__)

@@ -19,13 +19,11 @@ from parasync.protocol import (
     OTHER_CONTENT,
     UNREAD,
     Asked,
-    Base,
     Beat,
     Envelope,
     Outcome,
     Position,
     Same,
-    Stride,
     Unanswered,
     Unreadable,
     Version,
@@ -141,7 +139,8 @@ class Recorded(Member[T], Generic[T]):
         envelope = outcome if isinstance(outcome, Envelope) else None
         return self._take("answer", rule, envelope, reading, asked, outcome, epoch, floor, asked_s, beat, uptime_s)
 
-    def strides(self, base: Base, stride: Stride) -> bool:
+    @property
+    def at_ease(self) -> bool:
         """Never: each beat is recorded as it came."""
         return False
 

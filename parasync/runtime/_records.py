@@ -77,11 +77,12 @@ def state_of(replica: Replica[Any]) -> State:
 
 def restore(replica: Replica[Any], state: State, held: Record | None) -> None:
     """Let a replica stand where a recorded one stood; raises anything if that is nowhere."""
+    own = replica.stand_alone()
     for name, fact in zip(_PLAIN, state, strict=False):
-        setattr(replica, name, fact)
+        setattr(own if hasattr(own, name) else replica, name, fact)
     *_, base, confirmed, awaited, holding, refused = state
     epoch, number, started_s = base
-    replica.base = Base(epoch, number, started_s)
+    own.base = Base(epoch, number, started_s)
     replica.confirmed = Version(*confirmed)
     replica.awaited = None
     if awaited is not None:

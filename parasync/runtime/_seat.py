@@ -16,8 +16,9 @@ from parasync.protocol import Envelope, GapPolicy
 from parasync.runtime._attempts import Attempts
 from parasync.runtime._bell import current_loop
 from parasync.runtime._cell import Cell
+from parasync.runtime._ear import Ear
 from parasync.runtime._group import Group
-from parasync.runtime._hub import Ear, Hub, SourceKey, join
+from parasync.runtime._hub import Hub, SourceKey, join
 from parasync.runtime._member import Listener, Member, report
 from parasync.runtime._recorded import Recorded
 from parasync.runtime._recorder import Recorder

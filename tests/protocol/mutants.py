@@ -466,7 +466,7 @@ MUTANTS: Final = (
         Replica,
         "beat_received",
         "a beat that proves is the next base",
-        "self.base = Base(base.epoch, beat.number, base.started_s)",
+        "own.base = Base(base.epoch, beat.number, base.started_s)",
         "pass",
         with_beats,
     ),

@@ -220,7 +220,7 @@ def test_where_a_beat_cannot_name_all_everybody_asks() -> None:
 
 def test_the_witness_sees_a_proof_that_is_too_young() -> None:
     world, listener = running(beats=True)
-    listener.replica.proven_s = float(world.moment + 1)
+    listener.replica.footing.proven_s = float(world.moment + 1)
     with pytest.raises(Violation, match="is proven by"):
         world.check()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Final
 
+import attrs
 import pytest
 
 from parasync.protocol import (
@@ -15,13 +15,13 @@ from parasync.protocol import (
     SAME,
     TOMBSTONE_CHECKSUM,
     Beat,
+    Company,
     Position,
     Replica,
     Status,
     Version,
     age_of,
     status_of,
-    stride_of,
 )
 from tests.protocol.kit import a_replica, answer, asks, beat, beat_of, keeps_pace, live, proven_at, shown, state, tombstone
 
@@ -365,91 +365,153 @@ def test_a_closed_replica_hears_no_beats() -> None:
 # One beat for many replicas
 
 
-def paced(version: str = "2.7") -> Replica[str]:
+def paced(version: str = "2.7", *, asked_s: float = 100.0) -> Replica[str]:
     """As `based`, and beats tell how old a proof may become."""
     replica = a_replica(stale_after_s=15.0, stale_by_beats=True)
-    answer(replica, state(version), epoch=EPOCH, asked_s=100.0, beat=10, uptime_s=40.0)
+    answer(replica, state(version), epoch=EPOCH, asked_s=asked_s, beat=10, uptime_s=40.0)
     return replica
 
 
-def states_of(replica: Replica[str]) -> list[object]:
-    names = {name for kind in type(replica).__mro__ for name in getattr(kind, "__slots__", ())}
-    return [getattr(replica, name) for name in sorted(names)]
+def together(*replicas: Replica[str]) -> Company:
+    """The company of replicas that the next beat has proven."""
+    said = beat_of(11)
+    for replica in replicas:
+        replica.beat_received(said, None, now_s=101.0)
+    company = Company(said, replicas[0].base.started_s, 101.0)
+    assert all(company.takes(replica, said, 101.0) for replica in replicas)
+    return company
+
+
+def state_of(replica: Replica[str]) -> list[object]:
+    names = {name for kind in type(replica).__mro__ for name in getattr(kind, "__slots__", ())} - {"footing", "held"}
+    footing = [getattr(replica, name) for name in ("base", "proven_s", "beats_until_s", "stale_after_s")]
+    return [*footing, *[getattr(replica, name) for name in sorted(names)]]
 
 
 def test_what_a_beat_is_to_most_is_found_once() -> None:
-    one, other = paced(), paced("2.9")
-    for replica in (one, other):
-        beat(replica, 11, now_s=101.0)
-    base = one.base
-    said = beat_of(12, uptime_s=42.0)
-    stride = stride_of(said, base, 103.0)
-    assert stride is not None
-    for replica in (one, other):
-        slow = copy.copy(replica)
-        slow.beat_received(said, None, now_s=103.0)
-        assert replica.strides(base, stride)
-        assert states_of(replica) == states_of(slow)
-        assert replica.base is stride.base
+    replicas, lonely = (paced(), paced("2.9")), (paced(), paced("2.9"))
+    company = together(*replicas)
+    for replica in lonely:
+        replica.beat_received(beat_of(11), None, now_s=101.0)
+    for number, now_s in ((12, 103.0), (14, 111.0)):
+        said = beat_of(number, uptime_s=now_s - 61.0)
+        assert company.beat_received(said, now_s)
+        for one, other in zip(replicas, lonely, strict=True):
+            other.beat_received(said, None, now_s=now_s)
+            assert state_of(one) == state_of(other)
 
 
-def test_a_proof_by_an_answer_is_not_taken_back_by_an_older_beat() -> None:
+def test_a_beat_that_was_heard_before_is_nothing_to_a_company() -> None:
     replica = paced()
-    beat(replica, 11, now_s=101.0)
-    replica.proven_s = 150.0
-    stride = stride_of(beat_of(12, uptime_s=42.0), replica.base, 103.0)
-    assert stride is not None
-    assert replica.strides(replica.base, stride)
-    assert replica.proven_s == 150.0
+    company = together(replica)
+    assert company.beat_received(beat_of(12, uptime_s=42.0), 103.0)
+    before = state_of(replica)
+    assert company.beat_received(beat_of(11, uptime_s=43.0), 104.0)
+    assert state_of(replica) == before
 
 
 @pytest.mark.parametrize(
     ("said", "now_s"),
     [
-        (beat_of(11), 103.0),
-        (beat_of(10), 103.0),
         (beat_of(15), 103.0),
         (beat_of(12, epoch=EPOCH + 1), 103.0),
         (beat_of(12, epoch=EPOCH - 1), 103.0),
         (beat_of(12, uptime_s=42.0), 102.0 + 16.0),
+        (attrs.evolve(beat_of(12), interval_s=1.0), 103.0),
     ],
-    ids=["heard", "older", "a hole", "a later life", "an earlier life", "too late"],
+    ids=["a hole", "a later life", "an earlier life", "too late", "another pace"],
 )
 def test_what_is_no_proof_is_for_each_to_find_out(said: Beat, now_s: float) -> None:
     replica = paced()
-    beat(replica, 11, now_s=101.0)
-    assert stride_of(said, replica.base, now_s) is None
+    company = together(replica)
+    before = state_of(replica)
+    assert not company.beat_received(said, now_s)
+    assert state_of(replica) == before
+
+
+LEAVING: Final[dict[str, Callable[[Replica[str]], object]]] = {
+    "it has a need": lambda replica: replica.need_raised("a reason"),
+    "it was proven alone": lambda replica: beat(replica, 12, now_s=102.0),
+    "it was answered": lambda replica: answer(replica, SAME, epoch=EPOCH, asked_s=102.0),
+    "something came live": lambda replica: live(replica, state("2.8")),
+    "something came live that it cannot read": lambda replica: live(replica, state("2.8", "bad")),
+    "it is told to": lambda replica: replica.stand_alone(),
+}
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_whoever_is_otherwise_leaves_and_takes_nothing_of_it_along(name: str) -> None:
+    replica, other = paced(), paced()
+    company = together(replica, other)
+    proven_s = company.proven_s
+    LEAVING[name](replica)
+    assert company.left == [replica]
+    assert (replica.footing is not company, other.footing is company, company.proven_s) == (True, True, proven_s)
+    assert company.beat_received(beat_of(13, uptime_s=43.0), 104.0)
+    assert (replica.base.number < 13, other.base.number) == (True, 13)
 
 
 DISTURBANCES: Final[dict[str, Callable[[Replica[str]], object]]] = {
     "it stands elsewhere": lambda replica: beat(replica, 12, now_s=102.0),
     "it was closed": lambda replica: replica.close(),
     "it has a need": lambda replica: replica.need_raised("a reason"),
-    "it waits for what a beat named": lambda replica: beat(replica, 12, state("2.8"), grace_s=1.0),
+    "it waits for what a beat named": lambda replica: beat(replica, 12, state("2.8"), now_s=101.0, grace_s=1.0),
     "it heard of a later life": lambda replica: setattr(replica, "current_epoch", EPOCH + 1),
     "it has another age of its own": lambda replica: setattr(replica, "stale_by_beats", False),
-    "no beat has proven it yet": lambda replica: setattr(replica, "stale_after_s", 46.0),
+    "it loses nothing": lambda replica: setattr(replica, "lossless", True),
+    "another pace was proven": lambda replica: setattr(replica.footing, "stale_after_s", 46.0),
     "something came live": lambda replica: live(replica, state("2.8")),
+    "an answer proved more": lambda replica: setattr(replica.footing, "proven_s", 101.5),
 }
 
 
 @pytest.mark.parametrize("name", DISTURBANCES)
-def test_whatever_is_otherwise_is_for_the_replica_to_judge(name: str) -> None:
-    replica = paced()
-    beat(replica, 11, now_s=101.0)
-    base = replica.base
-    stride = stride_of(beat_of(13, uptime_s=42.0), base, 103.0)
-    assert stride is not None
+def test_a_company_takes_nobody_of_whom_there_is_more_to_say(name: str) -> None:
+    company, replica, said = together(paced()), paced(), beat_of(11)
+    replica.beat_received(said, None, now_s=101.0)
     DISTURBANCES[name](replica)
-    before = states_of(replica)
-    assert not replica.strides(base, stride)
-    assert states_of(replica) == before
+    before = state_of(replica)
+    assert not company.takes(replica, said, 101.0)
+    assert state_of(replica) == before
+    assert (company.base.number, company.left) == (11, [])
+
+
+def test_an_older_beat_brings_nobody_together() -> None:
+    replica = paced()
+    company = together(paced())
+    beat(replica, 12, now_s=102.0)
+    company.beat_received(beat_of(12), 102.0)
+    assert not company.takes(replica, beat_of(11), 103.0)
+    assert company.takes(replica, beat_of(12), 103.0)
+
+
+def test_the_best_that_is_known_of_a_life_holds_for_all_who_hear_it() -> None:
+    """An answer tells when its author began at the earliest: whoever had a faster one knows better."""
+    slow, fast, slower = paced(asked_s=100.0), paced(asked_s=100.5), paced(asked_s=99.0)
+    said = beat_of(11, uptime_s=41.0)
+    for replica in (slow, fast, slower):
+        replica.beat_received(said, None, now_s=103.0)
+    company = Company(said, slow.base.started_s, 103.0)
+    assert [company.takes(replica, said, 103.0) for replica in (slow, fast, slower)] == [True] * 3
+    assert [replica.proven_s for replica in (slow, fast, slower)] == [101.5] * 3
+    assert [replica.base.started_s for replica in (slow, fast, slower)] == [60.5] * 3
+    assert company.beat_received(beat_of(12, uptime_s=42.0), 103.0)
+    assert slower.proven_s == 102.5
+
+
+def test_who_stands_with_others_knows_what_a_beat_names_of_it() -> None:
+    replica = paced("2.7")
+    together(replica)
+    position = Position.of(state("2.7"))
+    assert replica.knows(position)
+    assert not replica.knows(Position.of(state("2.7", "other")))
+    assert not replica.knows(Position.of(state("2.8")))
+    assert not a_replica().knows(position)
 
 
 def test_an_object_that_never_was_takes_beats_like_others() -> None:
     replica = a_replica(stale_after_s=15.0, stale_by_beats=True)
     answer(replica, ABSENT_OBJECT, epoch=EPOCH, asked_s=100.0, beat=10, uptime_s=40.0)
-    beat(replica, 11, now_s=101.0)
-    stride = stride_of(beat_of(12, uptime_s=42.0), replica.base, 103.0)
-    assert stride is not None
-    assert replica.strides(replica.base, stride)
+    company = together(replica)
+    assert company.beat_received(beat_of(12, uptime_s=42.0), 103.0)
+    assert replica.base.number == 12

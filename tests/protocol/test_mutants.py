@@ -123,7 +123,7 @@ BY_NAME: Final[tuple[tuple[Mutant, Callable[[], None]], ...]] = (
             Replica,
             "beat_received",
             "a beat that proves too little raises a need",
-            "now_s - self.proven_s > self.stale_after_s",
+            "now_s - own.proven_s > own.stale_after_s",
             "False",
         ),
         test_currency.test_a_backlog_of_beats_is_a_need_and_never_makes_a_proof_older,

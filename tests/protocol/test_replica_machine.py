@@ -14,6 +14,7 @@ from parasync.protocol import (
     UNANSWERED,
     Asked,
     Beat,
+    Company,
     Envelope,
     Kind,
     Outcome,
@@ -24,7 +25,6 @@ from parasync.protocol import (
     prepare_reading,
     reason_of,
     status_of,
-    stride_of,
 )
 from tests.protocol import kit
 from tests.protocol.kit import COUNTERS, Text, state, tombstone
@@ -274,13 +274,19 @@ class ReplicaMachine(RuleBasedStateMachine):
         uptime_s = max(0.0, self.now_s - SERVES_SINCE_S - delay_s)
         beat = Beat(life, number, uptime_s, INTERVAL_S, Version(0, 0), life, 1, 0, {}, max(0, number - reach))
         position = None if named is None else Position.of(envelope_of(named))
-        base = self.replica.base
-        stride = stride_of(beat, base, self.now_s) if for_all and position is None else None
-        if stride is None or not self.replica.strides(base, stride):
-            self.replica.beat_received(beat, position, now_s=self.now_s, grace_s=grace_s)
+        self.hears(beat, position, grace_s, for_all=for_all)
         self.oracle.beaten(Stroke(life, number, uptime_s, INTERVAL_S, named, beat.since), self.now_s, grace_s)
         self.beats = number if self.beats is not None else None
         self.notice()
+
+    def hears(self, beat: Beat, position: Position | None, grace_s: float, *, for_all: bool) -> None:
+        """As drivers do it who let many replicas stand together."""
+        replica, company = self.replica, self.replica.footing
+        known = position is None or replica.knows(position)
+        if not (known and isinstance(company, Company) and company.beat_received(beat, self.now_s)):
+            replica.beat_received(beat, position, now_s=self.now_s, grace_s=grace_s)
+            if for_all and replica.at_ease and replica.base[:2] == (beat.epoch, beat.number):
+                Company(beat, replica.base.started_s, self.now_s).takes(replica, beat, self.now_s)
 
     @precondition(lambda self: self.oracle.footing is not None)
     @rule(ahead=st.integers(1, 3), name=names, delay_s=st.sampled_from([0.0, 30.0, -10.0]), grace_s=st.sampled_from([0.0, 2.0]))

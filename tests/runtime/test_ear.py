@@ -1,0 +1,120 @@
+"""How one beat is heard by many: judged once for those who stand together, and alone by whoever does not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from parasync import Status, Version, authority, synced
+from parasync.protocol import Company
+from tests.beating import BeatingTransport
+from tests.runtime.kit import NOTES, assert_nothing_left, envelope, pace, terms
+from tests.virtual_time import in_virtual_time, passing
+
+COUNT = 30
+
+
+@asynccontextmanager
+async def crowd() -> AsyncIterator[tuple[BeatingTransport, authority[str], list[synced[str]]]]:
+    """An authority, and replicas that beats have proven."""
+    async with BeatingTransport() as bus, AsyncExitStack() as stack:
+        owner = await stack.enter_async_context(authority(NOTES, bus, terms=terms()))
+        for number in range(COUNT):
+            await owner.put(f"{number}", "first")
+        replicas = []
+        for number in range(COUNT):  # each has an ask of its own
+            replicas.append(await stack.enter_async_context(synced(NOTES[f"{number}"], bus, pace=pace())))
+            await replicas[-1].ready()
+            await passing(0.3)
+        await passing(11.0)
+        yield bus, owner, replicas
+    assert_nothing_left(bus)
+
+
+def companies(replicas: list[synced[str]]) -> int:
+    """How many companies there are; a replica that stands alone is one."""
+    return len({id(replica._member.footing) for replica in replicas})
+
+
+async def settled(bus: BeatingTransport) -> int:
+    """How often was asked, after all that was written has been named for the last time."""
+    await passing(16.0)
+    return len(bus.asks)
+
+
+@in_virtual_time
+async def test_whoever_beats_have_proven_stands_together_whenever_it_was_opened() -> None:
+    async with crowd() as (bus, owner, replicas):
+        assert companies(replicas) == 1
+        await owner.put("3", "second")
+        await passing(0.1)
+        asked = await settled(bus)
+        assert companies(replicas) == 1, "it has come back"
+        await replicas[5].fresh()
+        assert companies(replicas) == 2, "an answer has proven it alone"
+        assert len(bus.asks) == asked + 1
+        await settled(bus)
+        assert companies(replicas) == 1
+        assert {replica.status for replica in replicas} == {Status.OK}
+
+
+@in_virtual_time
+async def test_what_nobody_has_sent_is_not_proven_for_all() -> None:
+    async with crowd() as (bus, _, replicas):
+        asked, version = await settled(bus), replicas[7].version
+        assert version is not None
+        bus.publish("note:7", envelope(version.sequence + 1, "forged", epoch=version.epoch))
+        assert replicas[7].value == "forged"
+        await passing(5.2)
+        assert len(bus.asks) > asked
+        assert replicas[7].version > version
+        assert replicas[7].value == "first", "it was written anew"
+
+
+@in_virtual_time
+async def test_a_hole_in_the_beats_is_one_to_each_of_them() -> None:
+    async with crowd() as (bus, owner, replicas):
+        asked, bus.silent = await settled(bus), True
+        bus.lost = {"note:4"}
+        await owner.put("4", "lost")
+        await passing(14.0)
+        bus.silent, bus.lost = False, set()
+        await passing(12.0)
+        assert (replicas[4].value, len(bus.asks)) == ("lost", asked + 1)
+        assert companies(replicas) == 1
+
+
+@in_virtual_time
+async def test_whoever_leaves_is_held_by_nobody() -> None:
+    async with crowd() as (bus, owner, replicas):
+        [ear] = replicas[0]._seat.hub._ears.values()
+        member, group = replicas[2]._member, replicas[2]._seat.group
+        other = synced(NOTES["2"], bus, pace=pace())
+        await other.ready()
+        await owner.put("2", "third")
+        assert group in ear._touched
+        replicas[2].close()
+        assert member not in ear.members
+        assert member not in ear._alone
+        assert group.touched == ear._noted, "the other one is there still"
+        other.close()
+        assert (group.touched, group in ear._touched) == ((), False)
+        await settled(bus)
+        company = replicas[3]._member.footing
+        assert isinstance(company, Company)
+        assert company.left == []
+        assert not ear._alone
+
+
+@in_virtual_time
+async def test_who_has_a_need_is_alone_until_it_is_answered() -> None:
+    async with crowd() as (bus, owner, replicas):
+        await settled(bus)
+        for replica in replicas:
+            replica._seat.group.interrupted("a reason")
+        assert companies(replicas) == COUNT
+        assert {replica.status for replica in replicas} == {Status.REFETCHING}
+        await settled(bus)
+        assert {replica.status for replica in replicas} == {Status.OK}
+        assert companies(replicas) == 1
+        assert await owner.put("1", "after") > Version(owner.epoch, 0)
