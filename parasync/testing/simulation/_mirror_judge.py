@@ -127,7 +127,7 @@ class MirrorJudge:
     def _skipped(self, key: str, was: Place, place: Place, skipped: int | None, *, merged: bool = False) -> None:
         """What was said of the versions between; of several steps that became one, nobody may know."""
         between = place[1] - was[1] - 1 if was[0] == place[0] else None
-        forgotten = self._journal.forgotten(key, was)  # and what nobody knows of begins with what comes first
+        forgotten = self._forgotten(key, None, was)  # and what nobody knows of begins with what comes first
         if skipped != between and not (merged and skipped is None) and not forgotten:
             self._broken("P4", f"went from {key} {was} to {place}, and says that it skipped {skipped}")
 
@@ -223,7 +223,7 @@ class MirrorJudge:
                 unreadable = True
                 continue
             wanted = self._topology.value(content.number) if content.number else _MISSING
-            forgotten = stands is None and place <= truth.floor
+            forgotten = stands is None and (place <= truth.floor or self._forgotten(key, None, place))
             if not (forgotten or truth.is_at(key, stands or NOWHERE)) or value != wanted:
                 self._broken("P5", f"stands at {key} {stands}; stored is {place}, {content}")
             told = seen.followed.get(key)
