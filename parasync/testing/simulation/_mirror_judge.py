@@ -228,7 +228,7 @@ class MirrorJudge:
                 self._broken("P5", f"stands at {key} {stands}; stored is {place}, {content}")
             told = seen.followed.get(key)
             # To whom an object was deleted and forgotten, another deletion of it is no news.
-            no_news = told is not None and wanted is _MISSING and self._journal.forgotten(key, told)
+            no_news = told is not None and wanted is _MISSING and self._forgotten(key, None, told)
             if told not in (None, stands) and not no_news:
                 self._broken("P5", f"stands at {key} {stands}, told one who follows of {seen.followed[key]}")
         if opened.status is not (Status.SKEW if unreadable else Status.OK):
