@@ -1,13 +1,16 @@
 """What it costs to have many readers: `python -m benchmarks.scaling` counts it, and fills the page of the documentation.
 
 Small worlds are counted on a real server, each reader with a connection of its own as if it were a process; large ones in
-virtual time, where ten thousand readers take no machines. Each count stands beside what the formula of the page says.
+virtual time, where ten thousand readers take no machines. Each count stands beside what the formula of the page says. What a
+beat takes in a process that follows many objects is timed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import statistics
+import time
 import urllib.request
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -22,9 +25,10 @@ from benchmarks.contest import check
 from benchmarks.orders import ORDERS, order
 from benchmarks.report import between
 from parasync import InProcessTransport, MemoryStore, Pace, Status, authority, synced
-from parasync.protocol import Request, Response
+from parasync.protocol import Beat, Request, Response
 from parasync.runtime._office import Terms
 from parasync.testing import FaultyTransport, run
+from parasync.transports import BeatHandler, Unsubscribe
 from parasync.transports._nats_process import NatsServer
 from parasync.transports.nats import NatsTransport, PrefixedSubjects
 
@@ -38,6 +42,10 @@ BEAT_S: Final = 0.2
 BEATS: Final = 20
 WRITES: Final = 50
 PAUSE_S: Final = 0.01
+FOLLOWED: Final = (100, 1_000, 10_000)
+"""How many objects a process follows one by one, where its time for a beat is taken."""
+NAMED: Final = (0, 10, 100)
+"""How many of these such a beat names."""
 
 
 class Counted:
@@ -174,6 +182,52 @@ async def _settled(bus: Bus, replicas: list[synced[Any]], value: int | None = No
     return Wave(len(asked), busiest, max(asked, default=0.0))
 
 
+class Timed(FaultyTransport):
+    """Takes the time that replicas need for a beat."""
+
+    def __init__(self, bus: InProcessTransport) -> None:
+        super().__init__(bus)
+        self.took: list[tuple[int, float]] = []
+        """For each beat, how many objects it named, and the seconds that it took."""
+
+    def subscribe_beats(self, topic: str, handler: BeatHandler) -> Unsubscribe:
+        """Pass it on, and look at the clock before and after."""
+
+        def timed(beat: Beat) -> None:
+            begin_s = time.perf_counter()
+            handler(beat)
+            self.took.append((len(beat.named), time.perf_counter() - begin_s))
+
+        return super().subscribe_beats(topic, timed)
+
+
+async def _beats(count: int) -> list[float]:
+    """The seconds that a beat takes a process which follows so many objects one by one, for each of `NAMED`."""
+    bus = InProcessTransport()
+    terms = Terms(beat_interval_s=BEAT_S, beat_min_interval_s=BEAT_S, probe_interval_s=3600.0)
+    found = []
+    async with AsyncExitStack() as stack:
+        for part in (bus, line := FaultyTransport(bus), timed := Timed(bus)):
+            await stack.enter_async_context(part)
+        owner = await stack.enter_async_context(authority(ORDERS, line, store=MemoryStore(), terms=terms))
+        for number in range(count):
+            await owner.put(str(number), order(number))
+        replicas = [await stack.enter_async_context(synced(ORDERS[str(number)], timed)) for number in range(count)]
+        await _current(replicas)
+        for named in NAMED:
+            await asyncio.sleep(5 * BEAT_S)
+            timed.took.clear()
+            for number in range(named):
+                await owner.put(str(number), order(count + number))
+            await asyncio.sleep(BEATS * BEAT_S)
+            took = [seconds for names, seconds in timed.took if names == named]
+            check(bool(took), f"no beat named {named} objects")
+            # The first of those that name the same: the others bring no news.
+            found.append(took[0] if named else statistics.median(took))
+        check(all(replica.status is Status.OK for replica in replicas), "a replica is not current")
+    return found
+
+
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -201,9 +255,15 @@ def main() -> None:
     rows = [[f"{readers:,}", f"{jitter_s:g} s", *found] for (readers, jitter_s), found in waves.items()]
     head = ["readers", "`jitter_max_s`", "all join at once", "the authority starts anew", "a last message is lost"]
     simulated = _table(head, rows)
-    print(measured, simulated, sep="\n\n")
+    times = {count: asyncio.run(_beats(count)) for count in FOLLOWED}
+    rows = [[f"{count:,}", *(f"{seconds * 1e3:.2f} ms" for seconds in found)] for count, found in times.items()]
+    beats = _table(["objects followed", "none named", *(f"{named} named" for named in NAMED[1:])], rows)
+    print(measured, simulated, beats, sep="\n\n")
     if PAGE.exists():
-        PAGE.write_text(between(between(PAGE.read_text(), "measured", measured), "simulated", simulated))
+        page = PAGE.read_text()
+        for name, table in (("measured", measured), ("simulated", simulated), ("beats", beats)):
+            page = between(page, name, table)
+        PAGE.write_text(page)
 
 
 if __name__ == "__main__":
