@@ -23,7 +23,7 @@ from parasync.runtime._recovery import Pace, Recovery
 from parasync.runtime._reports import Reporter
 from parasync.runtime._sources import Source
 from parasync.runtime._tally import Tally, count, refused_by
-from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, asks_over
+from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, asks_over, bus_of
 
 LOOKED_AT_MAX: Final = 1000
 """How many replicas are looked at in a row for an onlooker; then others may run."""
@@ -84,7 +84,7 @@ class Hub:
     def hear(self, member: Member[Any], group: Group, pace: Pace) -> Ear | None:
         """Tell probing authorities which epoch the replica has heard, and learn from them, and from beats, what it missed."""
         transport = asks_over(self.transport)
-        if transport is None or not self.transport.capabilities.ask:
+        if transport is None:
             return None
         # One in each loop: a probe that has to be answered in a loop that has ended is never answered.
         place = (parse_key(member.key).topic, current_loop(), member.announced is None)
@@ -155,7 +155,7 @@ class Hub:
                 self._reporter.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> Task[None]:
-        bus = asks_over(self.transport)
+        bus = bus_of(self.transport)
         if bus is not None:
             return bus.spawn(work, name)
         return asyncio.get_running_loop().create_task(work, name=name)

@@ -19,7 +19,7 @@ from parasync.protocol import (
     Version,
 )
 from parasync.runtime._office import Office
-from parasync.transports._protocol import AskTransport, SyncTransport, beats_over
+from parasync.transports._protocol import SyncTransport, asks_over, beats_over
 
 
 class Ledger:
@@ -31,7 +31,7 @@ class Ledger:
     """
 
     def __init__(self, transport: SyncTransport, office: Office) -> None:
-        asks = isinstance(transport, AskTransport) and transport.capabilities.ask
+        asks = asks_over(transport) is not None
         self._bus = beats_over(transport) if asks else None
         self._office = office
         self.published: dict[str, Envelope[Any]] | None = {} if asks else None

@@ -31,7 +31,7 @@ from parasync.runtime._recovery import DEFAULT_PACE, Pace
 from parasync.runtime._tracing import listening_to_all, mirror_stream_of
 from parasync.topic import Topic
 from parasync.transports._fanout import check_handler
-from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, check_transport
+from parasync.transports._protocol import AskTransport, SyncTransport, Unsubscribe, asks_over, check_transport
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -180,13 +180,14 @@ def _place(topic: object, transport: SyncTransport) -> tuple[AbstractEventLoop, 
     if not isinstance(topic, Topic):
         raise UsageError(f"got a {type(topic).__name__}, expected a Topic such as USERS")
     check_transport(transport)
-    if not isinstance(transport, AskTransport) or not transport.capabilities.ask:
+    bus = asks_over(transport)
+    if bus is None:
         raise UsageError("got a transport that cannot ask, expected one on which an authority can answer what there is")
     running = current_loop()
-    if running is None or transport.loop not in (None, running):
+    if running is None or bus.loop not in (None, running):
         where = "no event loop" if running is None else "another event loop"
         raise UsageError(f"got {where}, expected the one in which the transport was entered: make the mirror there")
-    return running, transport
+    return running, bus
 
 
 def _prefix(topic: str, pattern: str | None) -> str:

@@ -22,7 +22,7 @@ from parasync.runtime._recovery import check_seconds
 from parasync.runtime._stock import catalogue_of
 from parasync.runtime._world import Clock, monotonic_s, random_bits, uniform, wall_s
 from parasync.stores import Store, TopicState
-from parasync.transports._protocol import AskTransport, Responder, SyncTransport, Unsubscribe, beats_over
+from parasync.transports._protocol import Responder, SyncTransport, Unsubscribe, asks_over, beats_over
 
 logger: Final = logging.getLogger("parasync")
 
@@ -87,7 +87,7 @@ class Office:
 
     def __init__(self, topic: str, transport: SyncTransport, store: Store, terms: Terms, respond: Responder) -> None:
         self._topic = topic
-        self._bus = transport if isinstance(transport, AskTransport) and transport.capabilities.ask else None
+        self._bus = asks_over(transport)
         self._beats = beats_over(transport)
         self._lossless = transport.capabilities.lossless
         self._store = store

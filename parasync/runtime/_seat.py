@@ -25,7 +25,7 @@ from parasync.runtime._recorder import Recorder
 from parasync.runtime._recovery import Pace, Recovery
 from parasync.runtime._sources import Refetch, RefetchSource, Source, TopicSource, check_envelope
 from parasync.topic import Ref
-from parasync.transports._protocol import AskTransport, SyncTransport, asks_over
+from parasync.transports._protocol import AskTransport, SyncTransport, asks_over, bus_of
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Seat(Generic[T]):
         recorder: Recorder | None,
     ) -> None:
         self.loop = _loop_for(transport)
-        asks = asks_over(transport) is not None and transport.capabilities.ask
+        asks = asks_over(transport) is not None
         askable = refetch is not None or asks
         if self.loop is None and refetch is not None and inspect.iscoroutinefunction(refetch):
             raise UsageError("got an async refetch and no event loop, expected a plain function, or a replica made in a loop")
@@ -189,7 +189,7 @@ class _AttendRecovery:
 def _loop_for(transport: SyncTransport) -> AbstractEventLoop | None:
     """The loop in which a replica asks: that of its bus where there is one, else the running one, else none."""
     running = current_loop()
-    bus = asks_over(transport)
+    bus = bus_of(transport)
     bound = None if bus is None else bus.loop
     if bound is not None and bound is not running:
         where = "another event loop" if running is not None else "no event loop"

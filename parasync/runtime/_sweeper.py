@@ -14,7 +14,7 @@ from typing import Final
 from parasync.runtime._guard import GuardedStore, ends_this_task, named
 from parasync.runtime._heart import Heart
 from parasync.runtime._office import Office, Terms
-from parasync.transports._protocol import AskTransport, SyncTransport
+from parasync.transports._protocol import SyncTransport, asks_over
 
 logger: Final = logging.getLogger("parasync")
 
@@ -39,7 +39,7 @@ class Sweeper:
         self, topic: str, transport: SyncTransport, store: GuardedStore, terms: Terms, office: Office, heart: Heart
     ) -> None:
         self._topic = topic
-        self._bus = transport if isinstance(transport, AskTransport) and transport.capabilities.ask else None
+        self._bus = asks_over(transport)
         self._store = store
         self._terms = terms
         self._office = office

@@ -267,7 +267,12 @@ class BeatTransport(Protocol):
 
 
 def asks_over(transport: SyncTransport) -> AskTransport | None:
-    """The transport, if it has what asking takes; whether it does ask, its capabilities say."""
+    """The transport, if it asks."""
+    return bus_of(transport) if transport.capabilities.ask else None
+
+
+def bus_of(transport: SyncTransport) -> AskTransport | None:
+    """The transport, if it has what asking takes, e.g. a loop; whether it does ask, its capabilities say."""
     # To look at all members of a protocol takes long, and every replica asks this.
     kind = type(transport)
     asks = _asking.get(kind)
