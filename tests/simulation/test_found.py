@@ -59,3 +59,13 @@ def test_a_drawn_world_in_which_something_was_found(seed: int) -> None:
     # Worlds in which tombstones are dropped were drawn later.
     topology = attrs.evolve(drawn_topology(seed), terms=TERMS)
     assert simulate(topology, seed=seed, shrinks=False).violations == ()
+
+
+@pytest.mark.parametrize("seed", [21_293, 31_606, 35_227])
+def test_a_world_of_mirrors_and_floors_in_which_something_was_found(seed: int) -> None:
+    """Where only a refused version is known, the floor is no version of the object.
+
+    What was written after a deletion that was forgotten is not counted as following it. Who looks around while another claims
+    answers nobody.
+    """
+    assert simulate(drawn_topology(seed), seed=seed, shrinks=False).violations == ()
