@@ -159,7 +159,7 @@ INPUTS: dict[str, Act] = {
     "beat: of a later life of the authority": beat(number=1, epoch=EPOCH + 1),
     "the ask failed": fail,
     "envelopes may have been lost": interrupt,
-    "`stale_after_s` passes": lambda replica: setattr(replica, "proven_s", replica.proven_s - STALE_AFTER_S),
+    "`stale_after_s` passes": lambda replica: setattr(replica.footing, "proven_s", replica.proven_s - STALE_AFTER_S),
     "`close()`": lambda replica: replica.close(),
 }
 
