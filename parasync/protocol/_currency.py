@@ -113,19 +113,20 @@ class Company(Footing):
     alone (`Currency.stand_alone`), and may come back with the next beat (`takes`).
 
     Args:
-        beat: what has proven the first of them.
-        started_s: when its author began at the earliest, on the clock of these replicas.
-        now_s: the time on that clock.
+        first: one of those who stand here, which the beat has proven.
+        beat: the last one that was heard.
+        now_s: the time on the clock of these replicas.
     """
 
-    __slots__ = ()
+    __slots__ = ("_stale_by_beats",)
 
     left: list[Currency[Any]]
 
-    def __init__(self, beat: Beat, started_s: float, now_s: float) -> None:
-        super().__init__(BEAT_INTERVALS_MAX * beat.interval_s)
+    def __init__(self, first: Currency[Any], beat: Beat, now_s: float) -> None:
+        super().__init__(first.stale_after_s)
+        self._stale_by_beats = first.stale_by_beats
         self.left = []
-        self._moves(beat, started_s, now_s)
+        self._moves(beat, first.base.started_s, now_s)
 
     def beat_received(self, beat: Beat, now_s: float) -> bool:
         """An authority beats, and names nobody here but with what is known; returns whether that is the same to all of them.
@@ -137,7 +138,7 @@ class Company(Footing):
         if finding is Finding.REPEATED:
             return True
         proven_s = max(self.proven_s, min(now_s, base.started_s + beat.uptime_s))
-        usual = self.stale_after_s == BEAT_INTERVALS_MAX * beat.interval_s
+        usual = not self._stale_by_beats or self.stale_after_s == BEAT_INTERVALS_MAX * beat.interval_s
         if finding is not Finding.PROOF or not usual or now_s - proven_s > self.stale_after_s:
             return False
         self._moves(beat, base.started_s, now_s)
@@ -146,7 +147,8 @@ class Company(Footing):
     def takes(self, replica: Currency[Any], beat: Beat, now_s: float) -> bool:
         """Let a replica stand here which the last beat has proven by itself; returns whether it does from now on."""
         own, place = replica.footing, (beat.epoch, beat.number)
-        if not replica.at_ease or own.base[:2] != place or self.base[:2] != place or own.stale_after_s != self.stale_after_s:
+        alike = (own.stale_after_s, replica.stale_by_beats) == (self.stale_after_s, self._stale_by_beats)
+        if not replica.at_ease or not alike or own.base[:2] != place or self.base[:2] != place:
             return False
         if own.base.started_s > self.base.started_s:  # each of them is a bound of the same moment
             self._moves(beat, own.base.started_s, now_s)
@@ -157,7 +159,7 @@ class Company(Footing):
 
     def _moves(self, beat: Beat, started_s: float, now_s: float) -> None:
         self.proven_s = max(self.proven_s, min(now_s, started_s + beat.uptime_s))
-        self.beats_until_s = now_s + self.stale_after_s
+        self.beats_until_s = now_s + BEAT_INTERVALS_MAX * beat.interval_s
         self.base = Base(beat.epoch, beat.number, started_s)
 
 
@@ -205,7 +207,7 @@ class Currency(Standing[T], Generic[T]):
     def at_ease(self) -> bool:
         """Whether there is nothing to say of it but where it stands."""
         disturbed = self.closed or self.lossless or self.needs_raised > self.needs_closed or self.awaited is not None
-        if disturbed or not self.stale_by_beats or self.current_epoch != self.base.epoch:
+        if disturbed or self.current_epoch != self.base.epoch:
             return False
         return self.held is None or (self.held.epoch, self.held.sequence) == self.confirmed
 

@@ -19,6 +19,9 @@ logger: Final = logging.getLogger("parasync")
 Place: TypeAlias = tuple[str, AbstractEventLoop | None, bool]
 """A topic, a loop, and whether beats mean anything there."""
 
+Kind: TypeAlias = tuple[Clock, bool, float]
+"""What replicas must have in common to stand together: their clock, and how old a proof may become by whose word."""
+
 
 class Ear:
     """Answers the probes of one topic in one event loop, and hears its beats, for all replicas that were made there.
@@ -39,7 +42,7 @@ class Ear:
         self._groups = groups
         self.members: dict[Member[Any], tuple[Group, Pace]] = {}
         self._alone: dict[Member[Any], None] = {}
-        self._companies: dict[Clock, Company] = {}
+        self._companies: dict[Kind, Company] = {}
         self._touched: dict[Group, None] = {}
         self._ends = [transport.answer_probes(topic, self.probed)]
         bus = beats_over(transport) if beats and isinstance(transport, SyncTransport) else None
@@ -84,13 +87,15 @@ class Ear:
         judged = list(self._alone)
         for member in judged:
             self._judge(member, beat)
-        for clock, company in list(companies.items()):
+        for kind, company in list(companies.items()):
+            clock, *_ = kind
             if not company.beat_received(beat, clock()):
-                del companies[clock]
-                for member in [member for member in list(self.members) if member.footing is company]:
-                    self._alone[member] = None
+                fellows = [member for member in list(self.members) if member.footing is company]
+                self._alone.update(dict.fromkeys(fellows))
+                del companies[kind]
+                for member in fellows:
                     self._judge(member, beat)
-                    judged.append(member)
+                judged += fellows
         for member in judged:
             self._gather(member, beat)
 
@@ -120,10 +125,11 @@ class Ear:
             return
         if not member.at_ease:
             return
-        clock, base = place[1].clock, member.base
-        company = self._companies.get(clock)
-        if company is None and base[:2] == (beat.epoch, beat.number):
-            company = self._companies[clock] = Company(beat, base.started_s, clock())
+        clock = place[1].clock
+        kind = clock, member.stale_by_beats, member.stale_after_s
+        company = self._companies.get(kind)
+        if company is None and member.base[:2] == (beat.epoch, beat.number):
+            company = self._companies[kind] = Company(member, beat, clock())
         if company is not None and company.takes(member, beat, clock()):
             self._alone.pop(member, None)
 

@@ -377,7 +377,7 @@ def together(*replicas: Replica[str]) -> Company:
     said = beat_of(11)
     for replica in replicas:
         replica.beat_received(said, None, now_s=101.0)
-    company = Company(said, replicas[0].base.started_s, 101.0)
+    company = Company(replicas[0], said, 101.0)
     assert all(company.takes(replica, said, 101.0) for replica in replicas)
     return company
 
@@ -491,7 +491,7 @@ def test_the_best_that_is_known_of_a_life_holds_for_all_who_hear_it() -> None:
     said = beat_of(11, uptime_s=41.0)
     for replica in (slow, fast, slower):
         replica.beat_received(said, None, now_s=103.0)
-    company = Company(said, slow.base.started_s, 103.0)
+    company = Company(slow, said, 103.0)
     assert [company.takes(replica, said, 103.0) for replica in (slow, fast, slower)] == [True] * 3
     assert [replica.proven_s for replica in (slow, fast, slower)] == [101.5] * 3
     assert [replica.base.started_s for replica in (slow, fast, slower)] == [60.5] * 3
@@ -507,6 +507,18 @@ def test_who_stands_with_others_knows_what_a_beat_names_of_it() -> None:
     assert not replica.knows(Position.of(state("2.7", "other")))
     assert not replica.knows(Position.of(state("2.8")))
     assert not a_replica().knows(position)
+
+
+def test_whoever_says_how_old_a_proof_may_become_stands_with_others_who_do() -> None:
+    replicas = [a_replica(stale_after_s=7.0) for _ in range(2)]
+    for replica in replicas:
+        answer(replica, state("2.7"), epoch=EPOCH, asked_s=100.0, beat=10, uptime_s=40.0)
+    company = together(*replicas)
+    assert company.beat_received(beat_of(12, uptime_s=42.0), 103.0)
+    assert company.beat_received(attrs.evolve(beat_of(14, uptime_s=44.0), interval_s=1.0), 104.0)
+    assert (replicas[0].stale_after_s, replicas[0].beats_until_s, replicas[0].proven_s) == (7.0, 107.0, 104.0)
+    assert not company.beat_received(beat_of(15, uptime_s=45.0), 112.5), "that proves too little"
+    assert company.beat_received(beat_of(15, uptime_s=45.0), 111.5)
 
 
 def test_an_object_that_never_was_takes_beats_like_others() -> None:

@@ -286,7 +286,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         if not (known and isinstance(company, Company) and company.beat_received(beat, self.now_s)):
             replica.beat_received(beat, position, now_s=self.now_s, grace_s=grace_s)
             if for_all and replica.at_ease and replica.base[:2] == (beat.epoch, beat.number):
-                Company(beat, replica.base.started_s, self.now_s).takes(replica, beat, self.now_s)
+                Company(replica, beat, self.now_s).takes(replica, beat, self.now_s)
 
     @precondition(lambda self: self.oracle.footing is not None)
     @rule(ahead=st.integers(1, 3), name=names, delay_s=st.sampled_from([0.0, 30.0, -10.0]), grace_s=st.sampled_from([0.0, 2.0]))

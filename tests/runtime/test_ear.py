@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
 
 from parasync import Status, Version, authority, synced
 from parasync.protocol import Company
@@ -15,7 +18,7 @@ COUNT = 30
 
 
 @asynccontextmanager
-async def crowd() -> AsyncIterator[tuple[BeatingTransport, authority[str], list[synced[str]]]]:
+async def crowd(**options: Any) -> AsyncIterator[tuple[BeatingTransport, authority[str], list[synced[str]]]]:
     """An authority, and replicas that beats have proven."""
     async with BeatingTransport() as bus, AsyncExitStack() as stack:
         owner = await stack.enter_async_context(authority(NOTES, bus, terms=terms()))
@@ -23,7 +26,7 @@ async def crowd() -> AsyncIterator[tuple[BeatingTransport, authority[str], list[
             await owner.put(f"{number}", "first")
         replicas = []
         for number in range(COUNT):  # each has an ask of its own
-            replicas.append(await stack.enter_async_context(synced(NOTES[f"{number}"], bus, pace=pace())))
+            replicas.append(await stack.enter_async_context(synced(NOTES[f"{number}"], bus, pace=pace(), **options)))
             await replicas[-1].ready()
             await passing(0.3)
         await passing(11.0)
@@ -42,9 +45,10 @@ async def settled(bus: BeatingTransport) -> int:
     return len(bus.asks)
 
 
+@pytest.mark.parametrize("options", [{}, {"stale_after_s": 20.0}])
 @in_virtual_time
-async def test_whoever_beats_have_proven_stands_together_whenever_it_was_opened() -> None:
-    async with crowd() as (bus, owner, replicas):
+async def test_whoever_beats_have_proven_stands_together_whenever_it_was_opened(options: dict[str, Any]) -> None:
+    async with crowd(**options) as (bus, owner, replicas):
         assert companies(replicas) == 1
         await owner.put("3", "second")
         await passing(0.1)
