@@ -125,7 +125,7 @@ class Company(Footing):
     def __init__(self, beat: Beat, started_s: float, now_s: float) -> None:
         super().__init__(BEAT_INTERVALS_MAX * beat.interval_s)
         self.left = []
-        self._moves(beat, started_s, now_s)
+        self._proven_by(beat, started_s, now_s)
 
     def beat_received(self, beat: Beat, now_s: float) -> bool:
         """An authority beats, and names nobody here but with what is known; returns whether that is the same to all of them.
@@ -140,7 +140,8 @@ class Company(Footing):
         usual = self.stale_after_s == BEAT_INTERVALS_MAX * beat.interval_s
         if finding is not Finding.PROOF or not usual or now_s - proven_s > self.stale_after_s:
             return False
-        self._moves(beat, base.started_s, now_s)
+        self._proven_by(beat, base.started_s, now_s)
+        self.beats_until_s = now_s + self.stale_after_s
         return True
 
     def takes(self, replica: Currency[Any], beat: Beat, now_s: float) -> bool:
@@ -149,15 +150,16 @@ class Company(Footing):
         if not replica.at_ease or own.base[:2] != place or self.base[:2] != place or own.stale_after_s != self.stale_after_s:
             return False
         if own.base.started_s > self.base.started_s:  # each of them is a bound of the same moment
-            self._moves(beat, own.base.started_s, now_s)
+            self._proven_by(beat, own.base.started_s, now_s)
         if own.proven_s > self.proven_s:
             return False  # by an answer, which says nothing of the others
+        # The beat may be one that comes again: only those whom it has proven know when it was new.
+        self.beats_until_s = max(self.beats_until_s, own.beats_until_s)
         replica.footing = self
         return True
 
-    def _moves(self, beat: Beat, started_s: float, now_s: float) -> None:
+    def _proven_by(self, beat: Beat, started_s: float, now_s: float) -> None:
         self.proven_s = max(self.proven_s, min(now_s, started_s + beat.uptime_s))
-        self.beats_until_s = now_s + self.stale_after_s
         self.base = Base(beat.epoch, beat.number, started_s)
 
 
@@ -255,12 +257,13 @@ class Currency(Standing[T], Generic[T]):
     def stand_alone(self) -> Footing:
         """Be no longer in a company; returns the footing of this replica, and of no other."""
         footing = self.footing
-        if footing.left is not None:
-            self.footing = own = Footing(footing.stale_after_s)
-            own.base, own.proven_s, own.beats_until_s = footing.base, footing.proven_s, footing.beats_until_s
-            footing.left.append(self)
-            footing = own
-        return footing
+        if footing.left is None:
+            return footing
+        own = Footing(footing.stale_after_s)
+        own.base, own.proven_s, own.beats_until_s = footing.base, footing.proven_s, footing.beats_until_s
+        footing.left.append(self)  # first, since another thread may look who is here, and then who has left
+        self.footing = own
+        return own
 
     def need_raised(self, reason: str) -> None:
         """There is a reason to ask; see `Standing`."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from parasync.protocol import Beat, Company, Probe, ProbeReply
 from parasync.runtime._group import Group
+from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Member
 from parasync.runtime._recovery import Pace
 from parasync.runtime._world import Clock
@@ -31,7 +33,7 @@ class Ear:
         groups: who follows which key.
     """
 
-    __slots__ = ("_alone", "_companies", "_ends", "_groups", "_noted", "_touched", "members", "place")
+    __slots__ = ("_alone", "_companies", "_ends", "_groups", "_lock", "_noted", "_touched", "members", "place")
 
     def __init__(self, place: Place, transport: AskTransport, groups: Mapping[str, Group]) -> None:
         topic, _, beats = place
@@ -39,8 +41,10 @@ class Ear:
         self._groups = groups
         self.members: dict[Member[Any], tuple[Group, Pace]] = {}
         self._alone: dict[Member[Any], None] = {}
-        self._companies: dict[Clock, Company] = {}
+        self._companies: dict[int, tuple[Clock, Company]] = {}
+        """Those of each clock, by its identity: a clock is the user's, and need not be hashable."""
         self._touched: dict[Group, None] = {}
+        self._lock = NotedLock()
         self._ends = [transport.answer_probes(topic, self.probed)]
         bus = beats_over(transport) if beats and isinstance(transport, SyncTransport) else None
         self._noted = () if bus is None else (self._touched,)
@@ -74,30 +78,44 @@ class Ear:
         return known and not self.members
 
     def beaten(self, beat: Beat) -> None:
-        """An authority beats: what that comes to, each replica decides alone, or the company that it is in."""
-        companies = self._companies
+        """An authority beats: what that comes to, each replica decides alone, or the company that it is in.
+
+        Two authorities may beat in two threads: a beat that comes while another one is judged is judged after it.
+        """
+        self._lock.note(partial(self._beaten, beat))
+
+    def _beaten(self, beat: Beat) -> None:
+        """Under the lock."""
         for member in self._disturbed(beat):
             self._alone[member] = None
-        for company in companies.values():
-            while company.left:
-                self._alone[cast("Member[Any]", company.left.pop())] = None
+        for _, company in self._companies.values():
+            self._recall(company)
         judged = list(self._alone)
         for member in judged:
             self._judge(member, beat)
-        for clock, company in list(companies.items()):
+        for clock, company in list(self._companies.values()):
             if not company.beat_received(beat, clock()):
-                del companies[clock]
-                for member in [member for member in list(self.members) if member.footing is company]:
-                    self._alone[member] = None
+                # All are noted before anybody is judged, whatever that raises.
+                members = [member for member in list(self.members) if member.footing is company]
+                self._alone |= dict.fromkeys(members)
+                self._recall(company)
+                del self._companies[id(clock)]
+                for member in members:
                     self._judge(member, beat)
-                    judged.append(member)
+                judged += members
         for member in judged:
             self._gather(member, beat)
 
+    def _recall(self, company: Company) -> None:
+        """Note those who have left a company."""
+        while company.left:
+            self._alone[cast("Member[Any]", company.left.pop())] = None
+
     def _disturbed(self, beat: Beat) -> Iterator[Member[Any]]:
         """Of whom there is more to say than that an authority beats."""
-        while self._touched:
-            group, _ = self._touched.popitem()
+        for group in list(self._touched):
+            # First out, then look: what comes in between is noted again.
+            self._touched.pop(group, None)
             yield from [member for member in group.members if member in self.members]
         for key, position in beat.named.items():
             if (named := self._groups.get(key)) is not None:
@@ -120,11 +138,13 @@ class Ear:
             return
         if not member.at_ease:
             return
-        clock, base = place[1].clock, member.base
-        company = self._companies.get(clock)
+        (group, pace), base = place, member.base
+        clock = pace.clock
+        _, company = self._companies.get(id(clock), (clock, None))
         if company is None and base[:2] == (beat.epoch, beat.number):
-            company = self._companies[clock] = Company(beat, base.started_s, clock())
-        if company is not None and company.takes(member, beat, clock()):
+            company = Company(beat, base.started_s, clock())
+            self._companies[id(clock)] = clock, company
+        if company is not None and group.moves(member, company, beat, clock()):
             self._alone.pop(member, None)
 
     def probed(self, probe: Probe) -> ProbeReply | None:
