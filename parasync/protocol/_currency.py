@@ -119,7 +119,6 @@ class Company(Footing):
     """
 
     __slots__ = ()
-
     left: list[Currency[Any]]
 
     def __init__(self, beat: Beat, started_s: float, now_s: float) -> None:
