@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
@@ -33,7 +34,7 @@ class Ear:
         groups: who follows which key.
     """
 
-    __slots__ = ("_alone", "_companies", "_ends", "_groups", "_lock", "_noted", "_touched", "members", "place")
+    __slots__ = ("_alone", "_clocks", "_companies", "_ends", "_groups", "_lock", "_noted", "_touched", "members", "place")
 
     def __init__(self, place: Place, transport: AskTransport, groups: Mapping[str, Group]) -> None:
         topic, _, beats = place
@@ -41,8 +42,9 @@ class Ear:
         self._groups = groups
         self.members: dict[Member[Any], tuple[Group, Pace]] = {}
         self._alone: dict[Member[Any], None] = {}
+        self._clocks: Counter[int] = Counter()
         self._companies: dict[int, tuple[Clock, Company]] = {}
-        """Those of each clock, by its identity: a clock is the user's, and need not be hashable."""
+        """Those of each clock that is in use, by its identity: a clock is the user's, and need not be hashable."""
         self._touched: dict[Group, None] = {}
         self._lock = NotedLock()
         self._ends = [transport.answer_probes(topic, self.probed)]
@@ -63,6 +65,7 @@ class Ear:
     def add(self, member: Member[Any], group: Group, pace: Pace) -> None:
         """Listen for one more replica. Under the lock of the hub."""
         self.members[member] = group, pace
+        self._clocks[id(pace.clock)] += 1
         self._alone[member] = None
         if not member.lossless and not any(noted is self._touched for noted in group.touched):
             # Mostly there is one, and thousands of groups share the tuple.
@@ -70,12 +73,18 @@ class Ear:
 
     def remove(self, member: Member[Any], group: Group) -> bool:
         """Listen for one less; returns whether nobody is left. Under the lock of the hub."""
-        known = self.members.pop(member, None) is not None
+        known = self.members.pop(member, None)
         self._alone.pop(member, None)
+        if known is not None:
+            clock = id(known[1].clock)
+            self._clocks[clock] -= 1
+            if not self._clocks[clock]:
+                del self._clocks[clock]
+                self._companies.pop(clock, None)
         if not any(other in self.members for other in group.members):
             group.touched = tuple([noted for noted in group.touched if noted is not self._touched])
             self._touched.pop(group, None)
-        return known and not self.members
+        return known is not None and not self.members
 
     def beaten(self, beat: Beat) -> None:
         """An authority beats: what that comes to, each replica decides alone, or the company that it is in.
@@ -88,7 +97,7 @@ class Ear:
         """Under the lock."""
         for member in self._disturbed(beat):
             self._alone[member] = None
-        for _, company in self._companies.values():
+        for _, company in list(self._companies.values()):
             self._recall(company)
         judged = list(self._alone)
         for member in judged:
@@ -99,7 +108,7 @@ class Ear:
                 members = [member for member in list(self.members) if member.footing is company]
                 self._alone |= dict.fromkeys(members)
                 self._recall(company)
-                del self._companies[id(clock)]
+                self._companies.pop(id(clock), None)
                 for member in members:
                     self._judge(member, beat)
                 judged += members

@@ -132,6 +132,19 @@ async def test_whoever_leaves_is_held_by_nobody() -> None:
 
 
 @in_virtual_time
+async def test_a_clock_that_nobody_goes_by_any_more_is_forgotten() -> None:
+    async with crowd() as (bus, _, replicas):
+        [ear] = replicas[0]._seat.hub._ears.values()
+        with synced(NOTES["2"], bus, pace=pace(clock=Watchwork())) as other:
+            await other.ready()
+            await settled(bus)
+            assert len(ear._companies) == 2
+        assert len(ear._companies) == 1
+        await settled(bus)
+        assert companies(replicas) == len(ear._companies) == 1
+
+
+@in_virtual_time
 async def test_who_has_a_need_is_alone_until_it_is_answered() -> None:
     async with crowd() as (bus, owner, replicas):
         await settled(bus)
