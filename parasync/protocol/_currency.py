@@ -109,8 +109,7 @@ class Footing:
 class Company(Footing):
     """The footing of many replicas: a beat has proven all of them, and there is nothing else to say of any.
 
-    What the next beats come to is found once for all of them. Whoever is named, hears something, or has a reason to ask, stands
-    alone (`Currency.stand_alone`), and may come back with the next beat (`takes`).
+    What the next beats come to is found once for all. Whoever is named, hears something, or has a reason to ask, stands alone.
 
     Args:
         first: one of those who stand here, which the beat has proven.
@@ -118,21 +117,20 @@ class Company(Footing):
         now_s: the time on the clock of these replicas.
     """
 
-    __slots__ = ("_stale_by_beats",)
-
+    __slots__ = ("_stale_by_beats", "count")
     left: list[Currency[Any]]
 
     def __init__(self, first: Currency[Any], beat: Beat, now_s: float) -> None:
         super().__init__(first.stale_after_s)
+        self.base = first.base
+        self.proven_s = min(now_s, first.base.started_s + beat.uptime_s)
         self._stale_by_beats = first.stale_by_beats
         self.left = []
-        self._moves(beat, first.base.started_s, now_s)
+        self.count = 0
+        """How many stand here, or are listed in `left`: who empties that counts them off."""
 
     def beat_received(self, beat: Beat, now_s: float) -> bool:
-        """An authority beats, and names nobody here but with what is known; returns whether that is the same to all of them.
-
-        If it is not, nothing was done: each of them has to judge it alone.
-        """
+        """A beat names nobody here but with what is known; returns False, with nothing done, if each has to judge it alone."""
         base = self.base
         finding = judge_beat(beat, None, base, NOWHERE, confirmed=True)
         if finding is Finding.REPEATED:
@@ -141,7 +139,8 @@ class Company(Footing):
         usual = not self._stale_by_beats or self.stale_after_s == BEAT_INTERVALS_MAX * beat.interval_s
         if finding is not Finding.PROOF or not usual or now_s - proven_s > self.stale_after_s:
             return False
-        self._moves(beat, base.started_s, now_s)
+        self.base = Base(base.epoch, beat.number, base.started_s)
+        self.proven_s, self.beats_until_s = proven_s, now_s + BEAT_INTERVALS_MAX * beat.interval_s
         return True
 
     def takes(self, replica: Currency[Any], beat: Beat, now_s: float) -> bool:
@@ -151,16 +150,15 @@ class Company(Footing):
         if not replica.at_ease or not alike or own.base[:2] != place or self.base[:2] != place:
             return False
         if own.base.started_s > self.base.started_s:  # each of them is a bound of the same moment
-            self._moves(beat, own.base.started_s, now_s)
+            self.base = own.base
+            self.proven_s = max(self.proven_s, min(now_s, own.base.started_s + beat.uptime_s))
         if own.proven_s > self.proven_s:
             return False  # by an answer, which says nothing of the others
+        # The beat may be one that comes again: only those whom it has proven know when it was new.
+        self.beats_until_s = max(self.beats_until_s, own.beats_until_s)
         replica.footing = self
+        self.count += 1
         return True
-
-    def _moves(self, beat: Beat, started_s: float, now_s: float) -> None:
-        self.proven_s = max(self.proven_s, min(now_s, started_s + beat.uptime_s))
-        self.beats_until_s = now_s + BEAT_INTERVALS_MAX * beat.interval_s
-        self.base = Base(beat.epoch, beat.number, started_s)
 
 
 class Currency(Standing[T], Generic[T]):
@@ -257,12 +255,13 @@ class Currency(Standing[T], Generic[T]):
     def stand_alone(self) -> Footing:
         """Be no longer in a company; returns the footing of this replica, and of no other."""
         footing = self.footing
-        if footing.left is not None:
-            self.footing = own = Footing(footing.stale_after_s)
-            own.base, own.proven_s, own.beats_until_s = footing.base, footing.proven_s, footing.beats_until_s
-            footing.left.append(self)
-            footing = own
-        return footing
+        if footing.left is None:
+            return footing
+        own = Footing(footing.stale_after_s)
+        own.base, own.proven_s, own.beats_until_s = footing.base, footing.proven_s, footing.beats_until_s
+        footing.left.append(self)  # first, since another thread may look who is here, and then who has left
+        self.footing = own
+        return own
 
     def need_raised(self, reason: str) -> None:
         """There is a reason to ask; see `Standing`."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from parasync.protocol import Beat, Company, Probe, ProbeReply
 from parasync.runtime._group import Group
+from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Member
 from parasync.runtime._recovery import Pace
 from parasync.runtime._world import Clock
@@ -19,8 +21,9 @@ logger: Final = logging.getLogger("parasync")
 Place: TypeAlias = tuple[str, AbstractEventLoop | None, bool]
 """A topic, a loop, and whether beats mean anything there."""
 
-Kind: TypeAlias = tuple[Clock, bool, float]
-"""What replicas must have in common to stand together: their clock, and how old a proof may become by whose word."""
+Kind: TypeAlias = tuple[int, bool, float]
+"""What replicas must have in common to stand together: which clock it is (it is the user's, and need not be hashable), and how
+old a proof may become by whose word."""
 
 
 class Ear:
@@ -34,7 +37,7 @@ class Ear:
         groups: who follows which key.
     """
 
-    __slots__ = ("_alone", "_companies", "_ends", "_groups", "_noted", "_touched", "members", "place")
+    __slots__ = ("_alone", "_companies", "_ends", "_groups", "_lock", "_noted", "_touched", "members", "place")
 
     def __init__(self, place: Place, transport: AskTransport, groups: Mapping[str, Group]) -> None:
         topic, _, beats = place
@@ -42,8 +45,9 @@ class Ear:
         self._groups = groups
         self.members: dict[Member[Any], tuple[Group, Pace]] = {}
         self._alone: dict[Member[Any], None] = {}
-        self._companies: dict[Kind, Company] = {}
+        self._companies: dict[Kind, tuple[Clock, Company]] = {}
         self._touched: dict[Group, None] = {}
+        self._lock = NotedLock()
         self._ends = [transport.answer_probes(topic, self.probed)]
         bus = beats_over(transport) if beats and isinstance(transport, SyncTransport) else None
         self._noted = () if bus is None else (self._touched,)
@@ -70,6 +74,7 @@ class Ear:
     def remove(self, member: Member[Any], group: Group) -> bool:
         """Listen for one less; returns whether nobody is left. Under the lock of the hub."""
         known = self.members.pop(member, None) is not None
+        member.stand_alone()
         self._alone.pop(member, None)
         if not any(other in self.members for other in group.members):
             group.touched = tuple([noted for noted in group.touched if noted is not self._touched])
@@ -77,32 +82,47 @@ class Ear:
         return known and not self.members
 
     def beaten(self, beat: Beat) -> None:
-        """An authority beats: what that comes to, each replica decides alone, or the company that it is in."""
-        companies = self._companies
+        """An authority beats: what that comes to, each replica decides alone, or the company that it is in.
+
+        Two authorities may beat in two threads: a beat that comes while another one is judged is judged after it.
+        """
+        self._lock.note(partial(self._beaten, beat))
+
+    def _beaten(self, beat: Beat) -> None:
+        """Under the lock."""
         for member in self._disturbed(beat):
             self._alone[member] = None
-        for company in companies.values():
-            while company.left:
-                self._alone[cast("Member[Any]", company.left.pop())] = None
+        for kind, (_, company) in list(self._companies.items()):
+            self._recall(company)
+            if not company.count:
+                del self._companies[kind]
         judged = list(self._alone)
         for member in judged:
             self._judge(member, beat)
-        for kind, company in list(companies.items()):
-            clock, *_ = kind
+        for kind, (clock, company) in list(self._companies.items()):
             if not company.beat_received(beat, clock()):
-                fellows = [member for member in list(self.members) if member.footing is company]
-                self._alone.update(dict.fromkeys(fellows))
-                del companies[kind]
-                for member in fellows:
+                # All are noted before anybody is judged, whatever that raises.
+                members = [member for member in list(self.members) if member.footing is company]
+                self._alone |= dict.fromkeys(members)
+                self._recall(company)
+                del self._companies[kind]
+                for member in members:
                     self._judge(member, beat)
-                judged += fellows
+                judged += members
         for member in judged:
             self._gather(member, beat)
 
+    def _recall(self, company: Company) -> None:
+        """Note those who have left a company."""
+        while company.left:
+            self._alone[cast("Member[Any]", company.left.pop())] = None
+            company.count -= 1
+
     def _disturbed(self, beat: Beat) -> Iterator[Member[Any]]:
         """Of whom there is more to say than that an authority beats."""
-        while self._touched:
-            group, _ = self._touched.popitem()
+        for group in list(self._touched):
+            # First out, then look: what comes in between is noted again.
+            self._touched.pop(group, None)
             yield from [member for member in group.members if member in self.members]
         for key, position in beat.named.items():
             if (named := self._groups.get(key)) is not None:
@@ -125,12 +145,14 @@ class Ear:
             return
         if not member.at_ease:
             return
-        clock = place[1].clock
-        kind = clock, member.stale_by_beats, member.stale_after_s
-        company = self._companies.get(kind)
+        group, pace = place
+        clock = pace.clock
+        kind = id(clock), member.stale_by_beats, member.stale_after_s
+        _, company = self._companies.get(kind, (clock, None))
         if company is None and member.base[:2] == (beat.epoch, beat.number):
-            company = self._companies[kind] = Company(member, beat, clock())
-        if company is not None and company.takes(member, beat, clock()):
+            company = Company(member, beat, clock())
+            self._companies[kind] = clock, company
+        if company is not None and group.moves(member, company, beat, clock()):
             self._alone.pop(member, None)
 
     def probed(self, probe: Probe) -> ProbeReply | None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from parasync.errors import ParseError, SchemaSkewError
-from parasync.protocol import ABSENT, OTHER_CONTENT, UNREAD, Beat, Envelope, Held, Unreadable, prepare_reading
+from parasync.protocol import ABSENT, OTHER_CONTENT, UNREAD, Beat, Company, Envelope, Held, Unreadable, prepare_reading
 from parasync.runtime._locks import NotedLock
 from parasync.runtime._member import Call, Listener, Member, enlist, report, take_turn
 from parasync.runtime._views import Cause, Change, change_between
@@ -175,6 +175,11 @@ class Group:
         # Most beats tell that all is well, and there is nobody who need know.
         if member.need_open or member.awaited is not None or member.stale_after_s != stale_after_s:
             member.attend(True)
+
+    def moves(self, member: Member[Any], company: Company, beat: Beat, now_s: float) -> bool:
+        """A replica that a beat has proven may stand in a company; returns whether it does."""
+        with self._lock:
+            return company.takes(member, beat, now_s)
 
     def look_again(self, member: Member[Any], now_s: float) -> None:
         """What a beat named had its time to come."""

@@ -410,6 +410,15 @@ def test_a_beat_that_was_heard_before_is_nothing_to_a_company() -> None:
     assert state_of(replica) == before
 
 
+def test_whoever_comes_with_a_beat_that_comes_again_does_not_make_it_new() -> None:
+    replica, said = paced(), beat_of(11)
+    company = together(paced(), replica)
+    answer(replica, state("2.7"), epoch=EPOCH, asked_s=104.0, beat=11, uptime_s=43.5)
+    assert replica.footing is not company
+    assert company.takes(replica, said, 115.0)
+    assert company.beats_until_s == 116.0, "it was heard at 101"
+
+
 @pytest.mark.parametrize(
     ("said", "now_s"),
     [

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
+import attrs
 import pytest
 
 from parasync import Status, Version, authority, synced
-from parasync.protocol import Company
+from parasync.protocol import Beat, Company
 from tests.beating import BeatingTransport
 from tests.runtime.kit import NOTES, assert_nothing_left, envelope, pace, terms
-from tests.virtual_time import in_virtual_time, passing
+from tests.virtual_time import in_virtual_time, now_s, passing
 
 COUNT = 30
 
 
+class Watchwork:
+    """A clock that does something else first, once, when it is looked at; it equals others, and so has no hash."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.first: Callable[[], object] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Watchwork)
+
+    def __call__(self) -> float:
+        first, self.first = self.first, None
+        if first is not None:
+            first()
+        return now_s()
+
+
 @asynccontextmanager
-async def crowd(**options: Any) -> AsyncIterator[tuple[BeatingTransport, authority[str], list[synced[str]]]]:
+async def crowd(
+    clock: Callable[[], float] = now_s, **options: Any
+) -> AsyncIterator[tuple[BeatingTransport, authority[str], list[synced[str]]]]:
     """An authority, and replicas that beats have proven."""
     async with BeatingTransport() as bus, AsyncExitStack() as stack:
         owner = await stack.enter_async_context(authority(NOTES, bus, terms=terms()))
@@ -26,7 +48,8 @@ async def crowd(**options: Any) -> AsyncIterator[tuple[BeatingTransport, authori
             await owner.put(f"{number}", "first")
         replicas = []
         for number in range(COUNT):  # each has an ask of its own
-            replicas.append(await stack.enter_async_context(synced(NOTES[f"{number}"], bus, pace=pace(), **options)))
+            replica = synced(NOTES[f"{number}"], bus, pace=pace(clock=clock), **options)
+            replicas.append(await stack.enter_async_context(replica))
             await replicas[-1].ready()
             await passing(0.3)
         await passing(11.0)
@@ -106,8 +129,22 @@ async def test_whoever_leaves_is_held_by_nobody() -> None:
         await settled(bus)
         company = replicas[3]._member.footing
         assert isinstance(company, Company)
-        assert company.left == []
+        assert (company.left, company.count) == ([], COUNT - 1)
         assert not ear._alone
+
+
+@in_virtual_time
+async def test_a_company_in_which_nobody_is_left_is_forgotten() -> None:
+    async with crowd() as (bus, _, replicas):
+        [ear] = replicas[0]._seat.hub._ears.values()
+        options: list[dict[str, Any]] = [{"pace": pace(clock=Watchwork())}, {"pace": pace(), "stale_after_s": 9.0}]
+        async with AsyncExitStack() as stack:
+            for each in options:
+                await (await stack.enter_async_context(synced(NOTES["2"], bus, **each))).ready()
+            await settled(bus)
+            assert len(ear._companies) == 3
+        await settled(bus)
+        assert companies(replicas) == len(ear._companies) == 1
 
 
 @in_virtual_time
@@ -122,3 +159,64 @@ async def test_who_has_a_need_is_alone_until_it_is_answered() -> None:
         assert {replica.status for replica in replicas} == {Status.OK}
         assert companies(replicas) == 1
         assert await owner.put("1", "after") > Version(owner.epoch, 0)
+
+
+@in_virtual_time
+async def test_who_leaves_while_a_beat_is_judged_is_judged_by_the_next() -> None:
+    clock = Watchwork()
+    async with crowd(clock) as (bus, owner, replicas):
+        await settled(bus)
+        assert companies(replicas) == 1
+        clock.first = lambda: replicas[4]._seat.group.interrupted("at this very moment")
+        bus.say("note", attrs.evolve(bus.beats[-1], epoch=owner.epoch - 1))
+        asked = await settled(bus)
+        assert companies(replicas) == 1
+        await passing(60.0)
+        assert len(bus.asks) == asked
+
+
+@in_virtual_time
+async def test_what_one_raises_while_a_beat_is_judged_leaves_nobody_out(caplog: pytest.LogCaptureFixture) -> None:
+    async with crowd() as (bus, owner, replicas):
+        await settled(bus)
+        member = replicas[3]._member
+        attend, member.attend = member.attend, cast("Any", lambda _: 1 / 0)
+        bus.say("note", attrs.evolve(bus.beats[-1], epoch=owner.epoch - 1))
+        member.attend = attend
+        assert "ZeroDivisionError" in caplog.text
+        asked = await settled(bus)
+        assert companies(replicas) == 1
+        await passing(60.0)
+        assert len(bus.asks) == asked
+
+
+@in_virtual_time
+async def test_authorities_may_beat_in_several_threads(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Watchwork()
+    async with crowd(clock) as (bus, owner, replicas):
+        await settled(bus)
+        strange = attrs.evolve(bus.beats[-1], epoch=owner.epoch - 1)
+        [ear] = replicas[0]._seat.hub._ears.values()
+        clock.first = lambda: ear.beaten(strange)  # as another thread may, at any point
+        with caplog.at_level(logging.ERROR):
+            bus.say("note", strange)
+        assert caplog.text == ""
+        await settled(bus)
+        assert companies(replicas) == 1
+        assert {replica.status for replica in replicas} == {Status.OK}
+
+
+@in_virtual_time
+async def test_nobody_else_lets_a_replica_take_a_step_while_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with crowd() as (bus, owner, replicas):
+        locked: list[bool] = []
+        takes = Company.takes
+
+        def looked(company: Company, replica: Any, beat: Beat, now_s: float) -> bool:
+            locked.append(replicas[3]._seat.group._lock.raw.locked())
+            return takes(company, replica, beat, now_s)
+
+        monkeypatch.setattr(Company, "takes", looked)
+        await owner.put("3", "second")
+        await settled(bus)
+        assert set(locked) == {True}
