@@ -191,9 +191,12 @@ class Desk:
             found = await self._read(ask)
             if found.state.epoch <= found.epoch:
                 return found
-            # Claimed by this one, which is at it still, or by another while this one looked around.
-            async with self.office.turn:
-                self.office.check_serving()
+            await self._turned()
+
+    async def _turned(self) -> None:
+        """An epoch was claimed by this one, which is at it still, or by another while this one looked around: let it end."""
+        async with self.office.turn:
+            self.office.check_serving()
 
     async def _read(self, ask: Ask) -> Found:
         # An epoch that is claimed, or a beat that is sent, while the store reads did not say what was read.
@@ -268,7 +271,9 @@ class Desk:
         self.heart.write_ends(write)
 
     async def _list(self, request: ListKeys) -> KeyPage:
-        self.office.check_epoch(await self._store.state(self._topic))
+        while (state := await self._store.state(self._topic)).epoch > self.office.epoch:
+            self.office.check_epoch(state)
+            await self._turned()
         prefix = f"{self._topic}:{request.prefix}" if request.prefix else self._topic
         limit = max(1, min(request.limit, PAGE_KEYS_MAX))
         page = await self._store.page(self._topic, prefix=prefix, after=request.after, limit=limit + 1)

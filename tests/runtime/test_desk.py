@@ -407,7 +407,9 @@ async def test_one_that_is_fenced_while_it_repairs_does_not_rise_above_who_serve
 
 
 @pytest.mark.parametrize(
-    "request_", [Ask(0, (KEY,), (None,)), Compare(0), Scan(0, ABSENT, "", WHOLE)], ids=["ask", "compare", "scan"]
+    "request_",
+    [Ask(0, (KEY,), (None,)), Compare(0), Scan(0, ABSENT, "", WHOLE), ListKeys("", "", 5)],
+    ids=["ask", "compare", "scan", "list"],
 )
 @in_virtual_time
 async def test_one_that_looks_around_answers_nobody_once_another_has_claimed(request_: Request) -> None:
