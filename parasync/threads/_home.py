@@ -171,7 +171,7 @@ class Home:
             raise
 
     def end(self) -> None:
-        """Close all that is open, and end the thread; at most twice `EXIT_TIMEOUT_S`. Never raises."""
+        """Close all that is open, and end the thread; at most three times `EXIT_TIMEOUT_S`. Never raises."""
         if self.over or self.orphaned:
             return
         self.over = True
@@ -181,6 +181,10 @@ class Home:
             closed.result(EXIT_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001  # what was closed is closed, and the thread ends in any case
             logger.warning("not everything was closed at the end: %s", type(error).__name__)
+            with contextlib.suppress(Exception):
+                given_up: Future[None] = Future()
+                self.loop.call_soon_threadsafe(self._begin, self._give_up, given_up)
+                given_up.result(EXIT_TIMEOUT_S)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(EXIT_TIMEOUT_S)
         if not self._thread.is_alive():
@@ -196,16 +200,20 @@ class Home:
         for task in asyncio.all_tasks(self.loop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # its thread was not forked, and nobody ends it
 
-    async def _close(self) -> None:
-        for replica in list(self.replicas):
-            await replica._end()
-        for outer in reversed(list(self.kept)):
-            await outer._end()
+    async def _give_up(self) -> None:
+        """Cancel what goes on still, and let it end."""
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
         if rest:
             await asyncio.wait(rest)
+
+    async def _close(self) -> None:
+        for replica in list(self.replicas):
+            await replica._end()
+        for outer in reversed(list(self.kept)):
+            await outer._end()
+        await self._give_up()
         await self.loop.shutdown_asyncgens()
 
     def _begin(self, work: Callable[[], Coroutine[Any, Any, T]], future: Future[T]) -> None:

@@ -154,14 +154,24 @@ class Session:
         self.fanout.stop()
 
     async def close(self, error: ParasyncError, flush_s: float) -> None:
-        """Send what waits, for `flush_s` seconds at most, and end everything."""
+        """Send what waits, for `flush_s` seconds at most and no longer than the connection lasts, and end everything."""
         try:
             if self.wire.link is not None:
-                await self.wire.flush(flush_s)
+                await self._flush_over(self.wire.link, flush_s)
         except (TransportError, ClosedError) as failure:
             _log.warning("closed without a confirmation: %s", failure)
         finally:
             await self._end(error)
+
+    async def _flush_over(self, link: Link, flush_s: float) -> None:
+        flushing = asyncio.ensure_future(self.wire.flush(flush_s))
+        try:
+            await asyncio.wait((flushing, link.lost), return_when=asyncio.FIRST_COMPLETED)
+            if not flushing.done():
+                raise ConnectError(f"the connection was lost: {link.lost.result()}")
+            flushing.result()
+        finally:
+            flushing.cancel()
 
     async def _end(self, error: ParasyncError) -> None:
         try:

@@ -42,6 +42,22 @@ async def test_a_killed_server_interrupts_in_order_and_subscriptions_come_back(s
         assert "disconnected" in str(bus.last_error)
 
 
+async def test_closing_takes_no_longer_than_the_connection_lasts(
+    server: NatsServer, direct: bool | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = NatsTransport(server.url, direct=direct)
+    await bus.__aenter__()
+    server.freeze()
+    bus.publish("user:1", envelope(1))
+    closing = asyncio.create_task(bus.aclose())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not closing.done()
+    server.kill()
+    await closing
+    assert "closed without a confirmation: the connection was lost: " in caplog.text
+
+
 async def test_ten_kills_leave_one_subscription_each_and_nothing_twice(server: NatsServer, direct: bool | None) -> None:
     ear = Ear()
     async with NatsTransport(server.url, direct=direct, **QUICK) as bus:

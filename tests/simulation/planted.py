@@ -139,7 +139,7 @@ PLANTED: Final = (
         "fatal = report(member, error) or fatal",
         "fatal = error",
     ),
-    Mutant(Hub, "_remove", "the last of a key ends its subscription", "_end(group.unsubscribe)", "pass"),
+    Mutant(Hub, "_remove", "the last of a key ends its subscription", "end(group.unsubscribe)", "pass"),
     Mutant(
         Recovery, "_run", "what was not proven for long is asked for",
         "if now_s >= self._reconcile_s:",

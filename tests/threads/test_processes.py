@@ -114,7 +114,8 @@ def test_a_script_keeps_its_exit_code(server: NatsServer, end: str) -> None:
     assert "Warning" not in done.stderr
 
 
-def test_a_script_ends_though_the_server_is_gone(server: NatsServer) -> None:
+@pytest.mark.parametrize("end", [NatsServer.kill, NatsServer.freeze])
+def test_a_script_ends_though_the_server_is_gone(server: NatsServer, end: Callable[[NatsServer], None]) -> None:
     text = """
         import os, signal, sys, time
         bus = threads.connect(URL)
@@ -128,7 +129,7 @@ def test_a_script_ends_though_the_server_is_gone(server: NatsServer) -> None:
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    server.kill()
+    end(server)
     _, errors = process.communicate("\n", timeout=END_S)
     assert process.returncode == 0
     assert "Traceback" not in errors
