@@ -92,11 +92,12 @@ class Ear:
         """Under the lock."""
         for member in self._disturbed(beat):
             self._alone[member] = None
-        for kind, (_, company) in list(self._companies.items()):
-            self._recall(company)
-            if not company.count:
-                del self._companies[kind]
+        self._recall_all()
         judged = list(self._alone)
+        for member in judged:
+            member.stand_alone()
+        # Those are noted already; who left only now would be taken for one who leaves after this beat.
+        self._recall_all()
         for member in judged:
             self._judge(member, beat)
         for kind, (clock, company) in list(self._companies.items()):
@@ -111,6 +112,12 @@ class Ear:
                 judged += members
         for member in judged:
             self._gather(member, beat)
+
+    def _recall_all(self) -> None:
+        for kind, (_, company) in list(self._companies.items()):
+            self._recall(company)
+            if not company.count:
+                del self._companies[kind]
 
     def _recall(self, company: Company) -> None:
         """Note those who have left a company."""

@@ -77,6 +77,8 @@ async def test_whoever_beats_have_proven_stands_together_whenever_it_was_opened(
         await passing(0.1)
         asked = await settled(bus)
         assert companies(replicas) == 1, "it has come back"
+        [ear] = replicas[0]._seat.hub._ears.values()
+        assert (replicas[3]._member.footing.left, ear._alone) == ([], {}), "and the next beats are nothing to it"
         await replicas[5].fresh()
         assert companies(replicas) == 2, "an answer has proven it alone"
         assert len(bus.asks) == asked + 1
